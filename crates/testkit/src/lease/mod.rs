@@ -1,0 +1,1 @@
+//! The contract of `LeasePool` as tests, and decorators that inject faults.
