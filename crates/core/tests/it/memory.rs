@@ -1,0 +1,132 @@
+//! What the in-memory pool promises beyond the contract.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use sluicegate_core::{
+    Holder, Lease, LeaseErrorKind, LeasePool, LeasePoolAdmin, LeasePoolExt, LossCause, MemoryPool, Request,
+    Wait,
+};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+const TTL: Duration = Duration::from_secs(10);
+
+fn slots(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap()
+}
+
+fn request(holder: &str) -> Request {
+    Request::new(Holder::try_new(holder).unwrap())
+}
+
+async fn take(pool: &MemoryPool, holder: &str) -> Lease {
+    pool.try_acquire(&request(holder)).await.unwrap().expect("a slot is free")
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_go_round_among_handles_that_ask_greedily() {
+    let pool = MemoryPool::new(slots(1), TTL);
+    let mut workers = JoinSet::new();
+    for n in 0..10 {
+        let handle = pool.handle();
+        workers.spawn(async move {
+            let mut turns = 0_u32;
+            let end = Instant::now() + Duration::from_secs(10);
+            while Instant::now() < end {
+                // Releases and asks again at once: whoever does that must not shut the others out.
+                let lease =
+                    handle.acquire(&request(&format!("worker {n}")), &Wait::new()).await.unwrap().unwrap();
+                sleep(Duration::from_millis(5)).await;
+                assert!(handle.release(&lease).await.unwrap());
+                turns += 1;
+            }
+            turns
+        });
+    }
+    let turns = workers.join_all().await;
+    let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
+    assert!(most - least <= 2, "everybody in turn: {turns:?}");
+    assert!(turns.iter().sum::<u32>() >= 1900, "and no slot idles until a poll: {turns:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_of_one_handle_are_served_in_order() {
+    let pool = MemoryPool::new(slots(2), TTL);
+    let mut waiting = JoinSet::new();
+    for n in 0..20 {
+        let pool = pool.clone();
+        waiting.spawn(async move {
+            let lease = pool.acquire(&request(&format!("caller {n}")), &Wait::new()).await.unwrap().unwrap();
+            sleep(Duration::from_millis(7)).await;
+            pool.release(&lease).await.unwrap();
+            (lease.token(), n)
+        });
+    }
+    let mut grants = waiting.join_all().await;
+    grants.sort();
+    let order: Vec<i32> = grants.into_iter().map(|(_, n)| n).collect();
+    assert_eq!(order, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_are_all_or_nothing() {
+    let pool = MemoryPool::new(slots(5), TTL);
+    let three = pool.try_acquire(&request("three").weight(slots(3))).await.unwrap().unwrap();
+    assert_eq!(three.weight(), slots(3));
+    assert!(pool.try_acquire(&request("also three").weight(slots(3))).await.unwrap().is_none());
+    assert_eq!(pool.describe().await.unwrap().held, Some(3), "a refusal takes nothing");
+    let error = pool.try_acquire(&request("six").weight(slots(6))).await.unwrap_err();
+    assert_eq!(error.kind(), LeaseErrorKind::Invalid, "{error}");
+
+    let plain = MemoryPool::builder(slots(5), TTL).weighted(false).build();
+    let error = plain.try_acquire(&request("two").weight(slots(2))).await.unwrap_err();
+    assert_eq!(error.kind(), LeaseErrorKind::Unsupported, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_is_woken_by_expiry() {
+    let pool = MemoryPool::new(slots(1), TTL);
+    let begin = Instant::now();
+    let _crashed = take(&pool, "crashed").await;
+    let wait = Wait::new().poll_interval(TTL * 100);
+    let lease = pool.handle().acquire(&request("next"), &wait).await.unwrap();
+    assert!(lease.is_some());
+    assert_eq!(begin.elapsed(), TTL, "to the millisecond, without a poll");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lowering_the_ttl_ends_leases_early_and_says_so() {
+    let pool = MemoryPool::new(slots(2), TTL);
+    let lease = take(&pool, "holder").await;
+    sleep(TTL / 4).await;
+    let lost = tokio::spawn({
+        let (pool, lease) = (pool.clone(), lease.clone());
+        async move { (pool.lost(&lease).await, Instant::now()) }
+    });
+    let begin = Instant::now() - TTL / 4;
+    pool.set_ttl(TTL / 2).await.unwrap();
+    let (cause, at) = lost.await.unwrap();
+    assert_eq!((cause, at - begin), (LossCause::TtlLowered, TTL / 2));
+    assert!(!pool.release(&lease).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_pool_is_not_found_and_tells_its_holders() {
+    let pool = MemoryPool::new(slots(2), TTL);
+    let lease = take(&pool, "holder").await;
+    pool.delete().await.unwrap();
+    assert_eq!(pool.lost(&lease).await, LossCause::Deleted);
+    let error = pool.handle().try_acquire(&request("next")).await.unwrap_err();
+    assert_eq!(error.kind(), LeaseErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_of_a_loss_that_is_none() {
+    let pool = MemoryPool::new(slots(2), TTL);
+    let released = take(&pool, "releases").await;
+    pool.release(&released).await.unwrap();
+    let expired = take(&pool, "expires").await;
+    assert!(timeout(TTL * 2, pool.lost(&released)).await.is_err());
+    assert!(timeout(TTL * 2, pool.lost(&expired)).await.is_err(), "its own clock tells the holder");
+}
