@@ -259,7 +259,7 @@ pub async fn clause_07_dropped_attempt_leaves_nothing(fixture: &dyn PoolFixture)
     });
     assert!(settled.await.is_ok(), "still held by nobody: {:?}", held(&pool).await);
     for n in 0..5 {
-        take(&pool, &format!("afterwards {n}")).await;
+        let _ = take(&pool, &format!("afterwards {n}")).await;
     }
 }
 
@@ -285,7 +285,7 @@ pub async fn clause_08_resize(fixture: &dyn PoolFixture) {
     for lease in &leases[..4] {
         assert!(give_back(&pool, lease).await, "still held");
     }
-    take(&pool, "fits again").await;
+    let _ = take(&pool, "fits again").await;
     assert_eq!(attempt(&pool, "too many").await, None, "the new limit holds");
 }
 
@@ -439,5 +439,5 @@ pub async fn clause_13_renewal_keeps_the_slot(fixture: &dyn PoolFixture) {
         sleep(ttl / 4).await;
     }
     assert!(give_back(&pool, &lease).await, "still held at the end");
-    take(&other, "next").await;
+    let _ = take(&other, "next").await;
 }
