@@ -1,0 +1,53 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::Connection;
+use crate::error::{ApiError, RequestError, RequestErrorKind, ServerErrorBody};
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    error: Option<ServerErrorBody>,
+}
+
+impl Connection {
+    /// Calls the JetStream API: `verb` is what follows the prefix (`STREAM.INFO.ORDERS`), the prefix and domain are
+    /// those of the settings. `&()` as body sends an empty payload, as some verbs refuse `null`.
+    ///
+    /// # Errors
+    /// `Server` with the server's codes, `Request` if there was no answer, `Malformed` if it is no `T`.
+    ///
+    /// # Cancel safety
+    /// Dropping it forgets the answer; the call may have happened.
+    pub async fn api<T: DeserializeOwned>(
+        &self,
+        verb: &str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, ApiError> {
+        let subject = format!("{}.{verb}", self.api_prefix());
+        let payload = match serde_json::to_vec(body) {
+            Ok(json) if json == b"null" => Bytes::new(),
+            Ok(json) => json.into(),
+            Err(error) => {
+                let invalid = RequestError::new(RequestErrorKind::Invalid, subject, "the body is no JSON");
+                return Err(invalid.with_source(error).into());
+            }
+        };
+        let answer = self.request(&subject, None, payload, timeout).await?;
+        parse(&subject, &answer.payload)
+    }
+}
+
+fn parse<T: DeserializeOwned>(subject: &str, payload: &[u8]) -> Result<T, ApiError> {
+    let unreadable =
+        |error: serde_json::Error| ApiError::malformed(subject, error.to_string()).with_source(error);
+    let envelope: Envelope = serde_json::from_slice(payload).map_err(unreadable)?;
+    match envelope.error {
+        Some(body) => Err(ApiError::server(subject, body)),
+        None => serde_json::from_slice(payload).map_err(unreadable),
+    }
+}
