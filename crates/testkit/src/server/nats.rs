@@ -1,0 +1,239 @@
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tokio::sync::OnceCell;
+
+use super::info::read_info;
+use super::locate::find;
+use super::pins::Program;
+use super::process::{Process, free_address};
+use super::unit::{External, Unit};
+use super::workdir::WorkDir;
+use super::{ServerError, ServerErrorKind};
+
+pub(super) const READY: &str = "Server is ready";
+
+/// A nats-server on the loopback interface, with JetStream in a directory of its own. Dropping it kills it and
+/// removes its data; it also dies when this process is killed.
+#[derive(Debug)]
+pub struct NatsServer {
+    unit: Unit,
+    version: String,
+}
+
+impl NatsServer {
+    /// nats-server [`NATS_VERSION`](super::NATS_VERSION) with JetStream.
+    ///
+    /// # Errors
+    ///
+    /// No server could be had, or it did not start; the message says what to do.
+    pub async fn start() -> Result<Self, ServerError> {
+        Self::builder().start().await
+    }
+
+    /// Another version or configuration.
+    pub fn builder() -> NatsServerBuilder {
+        NatsServerBuilder::default()
+    }
+
+    /// One server for all tests of this process that do not disturb it. Use stream names of your own.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn shared() -> Result<&'static Self, ServerError> {
+        static SHARED: OnceCell<NatsServer> = OnceCell::const_new();
+        SHARED.get_or_try_init(Self::start).await
+    }
+
+    /// `nats://127.0.0.1:PORT`; stays the same over restarts.
+    pub fn url(&self) -> String {
+        self.unit.url()
+    }
+
+    /// Where clients connect.
+    pub fn addr(&self) -> SocketAddr {
+        self.unit.address()
+    }
+
+    /// The version of the server, without a `v`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The id of the process on this machine, if it runs here and now.
+    pub fn pid(&self) -> Option<u32> {
+        self.unit.pid()
+    }
+
+    /// What the server has logged since its first start.
+    pub async fn log(&self) -> String {
+        self.unit.log().await
+    }
+
+    /// SIGKILL; done when the process is gone. Data stay for [`restart`](Self::restart).
+    ///
+    /// # Errors
+    ///
+    /// It does not run, or it is not ours.
+    ///
+    /// # Cancel safety
+    ///
+    /// This and the other calls that disturb the server: the signal may have been sent.
+    pub async fn kill(&self) -> Result<(), ServerError> {
+        self.unit.kill().await
+    }
+
+    /// SIGTERM; done when the process is gone, at once if it already was.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within 15 s, or it is not ours.
+    pub async fn stop(&self) -> Result<(), ServerError> {
+        self.unit.stop().await
+    }
+
+    /// Starts the server again with its port and its data; stops it first if it runs. Done when it is ready.
+    ///
+    /// # Errors
+    ///
+    /// It does not start, or it is not ours.
+    pub async fn restart(&self) -> Result<(), ServerError> {
+        self.unit.restart().await
+    }
+
+    /// SIGSTOP; done when it stands still. Connections stay open and nothing is answered.
+    ///
+    /// # Errors
+    ///
+    /// It does not run, or it is not ours.
+    pub fn pause(&self) -> Result<(), ServerError> {
+        self.unit.pause()
+    }
+
+    /// SIGCONT: the opposite of [`pause`](Self::pause).
+    ///
+    /// # Errors
+    ///
+    /// It does not run, or it is not ours.
+    pub fn resume(&self) -> Result<(), ServerError> {
+        self.unit.resume()
+    }
+}
+
+/// How a [`NatsServer`] shall be.
+#[derive(Clone, Debug)]
+pub struct NatsServerBuilder {
+    version: Option<String>,
+    name: Option<String>,
+    jetstream: bool,
+    jetstream_config: String,
+    config: String,
+}
+
+impl Default for NatsServerBuilder {
+    fn default() -> Self {
+        let (jetstream_config, config) = (String::new(), String::new());
+        Self { version: None, name: None, jetstream: true, jetstream_config, config }
+    }
+}
+
+impl NatsServerBuilder {
+    /// That version instead of the newest, for example `2.10.26`.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// The server's name. Default: the server chooses.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Whether JetStream is on. Default: it is.
+    #[must_use]
+    pub fn jetstream(mut self, on: bool) -> Self {
+        self.jetstream = on;
+        self
+    }
+
+    /// Lines for the block `jetstream { … }`, for example `sync_interval: always` or `domain: hub`.
+    #[must_use]
+    pub fn jetstream_config(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.jetstream_config, "{lines}");
+        self
+    }
+
+    /// Lines for the configuration file, for example accounts and users. Leave ports and logging alone.
+    #[must_use]
+    pub fn config(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.config, "{lines}");
+        self
+    }
+
+    /// Starts the server; done when it is ready.
+    ///
+    /// # Errors
+    ///
+    /// No server could be had, it did not start, or the environment names one that is not as asked.
+    pub async fn start(self) -> Result<NatsServer, ServerError> {
+        if let Some(external) = External::from_env(Program::Nats.variable()).await? {
+            return self.external(external).await;
+        }
+        let version = self.wanted_version().to_owned();
+        let process = self.process(WorkDir::create()?, free_address()?).await?.start().await?;
+        Ok(NatsServer { unit: Unit::Process(process), version })
+    }
+
+    pub(super) fn wanted_version(&self) -> &str {
+        self.version.as_deref().unwrap_or(Program::Nats.version())
+    }
+
+    /// The process that this describes, not started yet.
+    pub(super) async fn process(&self, dir: WorkDir, address: SocketAddr) -> Result<Process, ServerError> {
+        let say = |line: &str| tracing::info!("{line}");
+        let found = find(Program::Nats, self.wanted_version(), say).await?;
+        let file = dir.path().join("nats.conf");
+        let text = self.text(&dir.path().join("store"));
+        fs::write(&file, text).map_err(|error| ServerError::io("cannot write the configuration", error))?;
+        Ok(Process::new(found.path, vec!["-c".into(), file.into()], READY, address, dir))
+    }
+
+    /// The configuration file.
+    fn text(&self, store: &Path) -> String {
+        let mut text = String::new();
+        if let Some(name) = &self.name {
+            let _ = writeln!(text, "server_name: {name:?}");
+        }
+        if self.jetstream {
+            let _ = writeln!(text, "jetstream {{\n store_dir: {store:?}\n {}}}", self.jetstream_config);
+        }
+        text + &self.config
+    }
+
+    async fn external(self, external: External) -> Result<NatsServer, ServerError> {
+        if !self.config.is_empty() || !self.jetstream_config.is_empty() || !self.jetstream {
+            return Err(external.refuse("configure"));
+        }
+        let info = read_info(external.address).await?;
+        let version = info["version"].as_str().unwrap_or_default().to_owned();
+        let wrong = |what: String| {
+            ServerError::new(
+                ServerErrorKind::External,
+                format!("the server named by {} {what}", external.variable),
+            )
+        };
+        if self.version.as_ref().is_some_and(|wanted| *wanted != version) {
+            return Err(wrong(format!("is {version}, wanted is {}", self.wanted_version())));
+        }
+        if info["jetstream"] != true {
+            return Err(wrong("has no JetStream: start it with -js".to_owned()));
+        }
+        Ok(NatsServer { unit: Unit::External(external), version })
+    }
+}

@@ -1,0 +1,57 @@
+//! Children that die with this process, however it dies.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::{ServerError, ServerErrorKind};
+
+type Job = (Command, Sender<io::Result<Child>>);
+
+/// A command whose process is killed by the kernel when the process that started it ends, even by SIGKILL.
+/// Only Linux has that; elsewhere a killed test leaves its servers behind.
+pub(super) fn mortal(program: &Path) -> Command {
+    if cfg!(target_os = "linux") {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+/// Starts the command from one thread that lives as long as the process: the kernel kills a mortal child as
+/// soon as the *thread* that started it ends, and test threads end before their servers do.
+pub(super) fn spawn(command: Command) -> Result<Child, ServerError> {
+    static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, jobs) = channel();
+        std::thread::spawn(move || run(&jobs));
+        sender
+    });
+    let program = command.get_program().to_owned();
+    let (reply, answer) = channel();
+    let gone = || ServerError::new(ServerErrorKind::Start, "the thread that starts servers has ended");
+    spawner.send((command, reply)).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?.map_err(|error| refused(&program, error))
+}
+
+fn run(jobs: &Receiver<Job>) {
+    for (mut command, reply) in jobs {
+        // Nobody waits for the answer any more: the child is killed with the process.
+        let _ = reply.send(command.spawn());
+    }
+}
+
+fn refused(program: &OsStr, error: io::Error) -> ServerError {
+    let name = program.to_string_lossy();
+    let remedy = if name == "setpriv" {
+        "; it is in the package util-linux and kills servers with their test"
+    } else {
+        ""
+    };
+    ServerError::io(format!("cannot run {name}{remedy}"), error)
+}
