@@ -1,5 +1,6 @@
 //! Real servers for tests: started in milliseconds, killed with the test, and everything in between.
 
+mod cluster;
 mod error;
 mod info;
 mod locate;
@@ -7,11 +8,16 @@ mod nats;
 mod pins;
 mod process;
 mod provision;
+mod proxy;
 mod spawn;
+mod stan;
 mod unit;
 mod workdir;
 
+pub use cluster::Cluster;
 pub use error::{ServerError, ServerErrorKind};
 pub use locate::{Found, find};
 pub use nats::{NatsServer, NatsServerBuilder};
 pub use pins::{NATS_OLDER_VERSIONS, NATS_VERSION, Program, STAN_VERSION};
+pub use proxy::{Direction, Fault, Proxy};
+pub use stan::{StanServer, StanServerBuilder, StanStore};

@@ -103,3 +103,78 @@ impl Unit {
         }
     }
 }
+
+/// What every server offers: how to reach it and how to disturb it. The server has a field `unit`.
+macro_rules! delegate_to_unit {
+    () => {
+        /// `nats://127.0.0.1:PORT`; stays the same over restarts.
+        pub fn url(&self) -> String {
+            self.unit.url()
+        }
+
+        /// Where clients connect.
+        pub fn addr(&self) -> SocketAddr {
+            self.unit.address()
+        }
+
+        /// The id of the process on this machine, if it runs here and now.
+        pub fn pid(&self) -> Option<u32> {
+            self.unit.pid()
+        }
+
+        /// What the server has logged since its first start.
+        pub async fn log(&self) -> String {
+            self.unit.log().await
+        }
+
+        /// SIGKILL; done when the process is gone. Data stay for [`restart`](Self::restart).
+        ///
+        /// # Errors
+        ///
+        /// It does not run, or it is not ours.
+        ///
+        /// # Cancel safety
+        ///
+        /// This and the other calls that disturb the server: the signal may have been sent.
+        pub async fn kill(&self) -> Result<(), ServerError> {
+            self.unit.kill().await
+        }
+
+        /// SIGTERM; done when the process is gone, at once if it already was.
+        ///
+        /// # Errors
+        ///
+        /// It does not end within 15 s, or it is not ours.
+        pub async fn stop(&self) -> Result<(), ServerError> {
+            self.unit.stop().await
+        }
+
+        /// Starts the server again with its port and its data; stops it first if it runs. Done when it is ready.
+        ///
+        /// # Errors
+        ///
+        /// It does not start, or it is not ours.
+        pub async fn restart(&self) -> Result<(), ServerError> {
+            self.unit.restart().await
+        }
+
+        /// SIGSTOP; done when it stands still. Connections stay open and nothing is answered.
+        ///
+        /// # Errors
+        ///
+        /// It does not run, or it is not ours.
+        pub fn pause(&self) -> Result<(), ServerError> {
+            self.unit.pause()
+        }
+
+        /// SIGCONT: the opposite of [`pause`](Self::pause).
+        ///
+        /// # Errors
+        ///
+        /// It does not run, or it is not ours.
+        pub fn resume(&self) -> Result<(), ServerError> {
+            self.unit.resume()
+        }
+    };
+}
+pub(super) use delegate_to_unit;

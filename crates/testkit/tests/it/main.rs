@@ -1,4 +1,8 @@
 //! Real servers: they start, keep their data, suffer as told, and die with the test.
 
+mod cluster;
+mod mortality;
 mod nats_server;
+mod proxy;
+mod stan_server;
 mod wire;

@@ -35,7 +35,11 @@ impl Wire {
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.stream.get_mut().write_all(text.as_bytes()).await.expect("sends");
+        self.write(text.as_bytes()).await;
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).await.expect("sends");
     }
 
     /// The next line; panics when the connection ends or nothing comes for a long time.
@@ -55,20 +59,28 @@ impl Wire {
 
     /// One request and its answer, as JSON; an answer without a body (no responders) is `null`.
     pub(crate) async fn request(&mut self, subject: &str, body: &Value) -> Value {
+        let answer = self.request_bytes(subject, body.to_string().as_bytes()).await;
+        serde_json::from_slice(&answer).unwrap_or(Value::Null)
+    }
+
+    /// One request and its answer.
+    pub(crate) async fn request_bytes(&mut self, subject: &str, body: &[u8]) -> Vec<u8> {
         self.requests += 1;
-        let (inbox, body) = (format!("in.{}", self.requests), body.to_string());
-        self.send(&format!("PUB {subject} {inbox} {}\r\n{body}\r\n", body.len())).await;
+        let inbox = format!("in.{}", self.requests);
+        let head = format!("PUB {subject} {inbox} {}\r\n", body.len());
+        self.write(&[head.as_bytes(), body, b"\r\n"].concat()).await;
         loop {
             let line = self.line().await;
             let words: Vec<&str> = line.split(' ').collect();
-            let size = match words[0] {
-                "MSG" | "HMSG" => words[words.len() - 1].parse::<usize>().expect("a size"),
-                _ => continue,
-            };
+            if !matches!(words[0], "MSG" | "HMSG") {
+                continue;
+            }
+            let size: usize = words[words.len() - 1].parse().expect("a size");
             let mut payload = vec![0; size + 2];
             self.stream.read_exact(&mut payload).await.expect("a payload");
             if words[1] == inbox {
-                return serde_json::from_slice(&payload[..size]).unwrap_or(Value::Null);
+                payload.truncate(size);
+                return payload;
             }
         }
     }
@@ -78,9 +90,13 @@ impl Wire {
         self.request(&format!("$JS.API.STREAM.CREATE.{name}"), &config).await
     }
 
+    pub(crate) async fn stream_info(&mut self, name: &str) -> Value {
+        self.request(&format!("$JS.API.STREAM.INFO.{name}"), &json!({})).await
+    }
+
     /// Messages in the stream.
     pub(crate) async fn stored(&mut self, name: &str) -> u64 {
-        let info = self.request(&format!("$JS.API.STREAM.INFO.{name}"), &json!({})).await;
+        let info = self.stream_info(name).await;
         info["state"]["messages"].as_u64().unwrap_or_else(|| panic!("no state in {info}"))
     }
 }

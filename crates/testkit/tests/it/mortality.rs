@@ -1,0 +1,41 @@
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use sluicegate_testkit::server::NatsServer;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+const VICTIM: &str = "SLUICEGATE_TESTKIT_VICTIM";
+const MARK: &str = "server at ";
+
+/// This test runs itself as a second process, which starts a server and is killed before it can clean up.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_killed_test_takes_its_server_with_it() {
+    if std::env::var_os(VICTIM).is_some() {
+        let server = NatsServer::start().await.unwrap();
+        println!("{MARK}{}", server.addr());
+        return std::future::pending().await;
+    }
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "mortality::a_killed_test_takes_its_server_with_it", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let line =
+        lines.map_while(Result::ok).find(|line| line.contains(MARK)).expect("the victim starts a server");
+    let address = line.split(MARK).nth(1).unwrap().to_owned();
+    assert!(TcpStream::connect(&address).await.is_ok(), "the victim's server does not run");
+
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+
+    let until = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(&address).await.is_ok() {
+        assert!(Instant::now() < until, "the server at {address} outlived its test");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
