@@ -1,0 +1,93 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sluicegate_core::{FencingToken, LeaseId};
+use tokio::time::Instant;
+
+/// Units of cost per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rate(u64);
+
+impl Rate {
+    /// Nothing at all.
+    pub const ZERO: Self = Self(0);
+
+    /// That many units per second.
+    pub const fn per_second(units: u64) -> Self {
+        Self(units)
+    }
+
+    /// Units per second.
+    pub const fn units(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", self.0)
+    }
+}
+
+/// One leased part of a [`Grant`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeasedShare {
+    /// What it is worth.
+    pub rate: Rate,
+    /// It earns from here.
+    pub from: Instant,
+    /// It earns until here, exclusive: the lease's deadline less a guard.
+    pub until: Instant,
+    /// Which lease.
+    pub lease: LeaseId,
+    /// Its newest token, for a datastore that checks it.
+    pub token: FencingToken,
+}
+
+/// What may be spent: an immutable snapshot that is evaluated at the moment of spending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    reserved: Rate,
+    shares: Arc<[LeasedShare]>,
+}
+
+impl Grant {
+    /// Without leased parts.
+    pub fn reserved_only(rate: Rate) -> Self {
+        Self { reserved: rate, shares: Arc::new([]) }
+    }
+
+    /// With leased parts.
+    pub fn new(reserved: Rate, shares: impl IntoIterator<Item = LeasedShare>) -> Self {
+        Self { reserved, shares: shares.into_iter().collect() }
+    }
+
+    /// The part that is this process's own.
+    pub fn reserved(&self) -> Rate {
+        self.reserved
+    }
+
+    /// The leased parts.
+    pub fn shares(&self) -> &[LeasedShare] {
+        &self.shares
+    }
+
+    /// What is leased at that instant.
+    pub fn leased_at(&self, at: Instant) -> Rate {
+        let usable = self.shares.iter().filter(|share| share.from <= at && at < share.until);
+        Rate(usable.fold(0, |sum, share| sum.saturating_add(share.rate.0)))
+    }
+
+    /// The rate at that instant.
+    pub fn rate_at(&self, at: Instant) -> Rate {
+        Rate(self.reserved.0.saturating_add(self.leased_at(at).0))
+    }
+
+    /// When the rate changes by itself, after that instant.
+    pub fn next_edge(&self, after: Instant) -> Option<Instant> {
+        let edges = self.shares.iter().flat_map(|share| [share.from, share.until]);
+        edges.filter(|edge| *edge > after).min()
+    }
+}

@@ -1,0 +1,5 @@
+mod bucket;
+mod meter;
+
+pub use self::bucket::Bucket;
+pub(crate) use self::meter::Meter;
