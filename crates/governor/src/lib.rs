@@ -1,1 +1,23 @@
-//! stub
+#![doc = include_str!("../README.md")]
+
+mod attempt;
+mod backoff;
+mod board;
+mod campaign;
+mod config;
+mod error;
+mod event;
+mod forecast;
+mod make;
+mod name;
+mod native;
+mod pool;
+mod reaper;
+mod stream;
+mod wire;
+
+pub use campaign::CampaignPool;
+pub use config::{GovernorConfig, PoolOptions};
+pub use event::GovernorEvent;
+pub use name::{GovernorName, NameError};
+pub use native::NativePool;

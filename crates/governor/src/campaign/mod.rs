@@ -1,0 +1,308 @@
+mod admin;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sluicegate_core::{
+    FencingToken, HeldLease, Holder, Lease, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LossCause,
+    PoolDescription, Request, WaitQueue,
+};
+use sluicegate_nats::Connection;
+
+use crate::attempt::{Attempt, Granted, campaign};
+use crate::board::{Floor, Live};
+use crate::event::GovernorEvent;
+use crate::pool::{Facts, Handle, Wire};
+use crate::stream::Stream;
+use crate::wire::{GetMessage, StoredConfig, campaign_config};
+use crate::{GovernorConfig, GovernorName, PoolOptions, make, reaper};
+
+/// Fields of the stream that a configuration names, whatever else it says.
+const NAMED: [&str; 5] = ["max_msgs", "max_age", "discard", "retention", "storage"];
+
+const WIRE: Wire = Wire {
+    read: facts,
+    renewable: false,
+    ttl_applies_to_held: true,
+    expiry_grain: Duration::from_millis(250),
+};
+
+/// A [`LeasePool`] that is wire-compatible with choria's governor: one stream, one message a lease.
+///
+/// A value is one process's handle on the governor; `clone` shares it, [`bind`](Self::bind) makes another one.
+/// Handles of one process on one governor tell each other of freed slots and lost leases.
+///
+/// Leases cannot be renewed, and there are no weights: a lease ends with the governor's time to live at the latest.
+/// When the last clone is dropped, abandoned attempts are still resolved for a few seconds by tasks of the runtime
+/// in which the handle was made; [`close`](Self::close) waits for them.
+#[derive(Clone, Debug)]
+pub struct CampaignPool(Arc<Handle>);
+
+impl CampaignPool {
+    /// Makes the governor, or binds to one that is exactly so.
+    ///
+    /// # Errors
+    /// `Conflict` if there is one that differs, naming each field as `have → want`: nothing is changed then.
+    /// `Invalid`, `NotPermitted`, `Misconfigured`, `Transient`, `Unknown` (repeat: creating is idempotent).
+    pub async fn create(connection: &Connection, config: &GovernorConfig) -> Result<Self, LeaseError> {
+        Self::create_with(connection, config, PoolOptions::default()).await
+    }
+
+    /// As [`create`](Self::create), with options.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub async fn create_with(
+        connection: &Connection,
+        config: &GovernorConfig,
+        options: PoolOptions,
+    ) -> Result<Self, LeaseError> {
+        config.validate()?;
+        let stream = Stream::new(connection, config.name.campaign_stream(), options.request_timeout);
+        let wanted = campaign_config(config, make::seed(), &make::incarnation());
+        let info = make::create(&stream, &wanted, &named(config)).await?;
+        Handle::attach(WIRE, stream, options, &info).map(Self)
+    }
+
+    /// Makes the governor, or changes limit, ttl and replicas to what is wanted. Nothing is written if all is so
+    /// already; lowering the limit evicts nobody, lowering the ttl ends older leases.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); `Conflict` if something else differs, for example the subject, on which workers
+    /// may be campaigning.
+    pub async fn ensure(connection: &Connection, config: &GovernorConfig) -> Result<Self, LeaseError> {
+        Self::ensure_with(connection, config, PoolOptions::default()).await
+    }
+
+    /// As [`ensure`](Self::ensure), with options.
+    ///
+    /// # Errors
+    /// As `ensure`.
+    pub async fn ensure_with(
+        connection: &Connection,
+        config: &GovernorConfig,
+        options: PoolOptions,
+    ) -> Result<Self, LeaseError> {
+        config.validate()?;
+        let stream = Stream::new(connection, config.name.campaign_stream(), options.request_timeout);
+        let wanted = campaign_config(config, make::seed(), &make::incarnation());
+        let changeable = ["max_msgs", "max_age", "num_replicas"];
+        let info = make::ensure(&stream, &wanted, &named(config), &changeable, |stored| {
+            if stored.limit() != Some(config.limit) {
+                stored.set_limit(config.limit);
+            }
+            if stored.max_age() != Some(config.ttl) {
+                stored.set_max_age(config.ttl);
+            }
+            if let Some(replicas) = config.replicas {
+                stored.set("num_replicas", replicas.get().into());
+            }
+        })
+        .await?;
+        Handle::attach(WIRE, stream, options, &info).map(Self)
+    }
+
+    /// Attaches to a governor that exists, ours or choria's: reads subject, limit and ttl, changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` ("unknown governor"), `Misconfigured` if the stream is no governor, `Invalid` for the name,
+    /// `NotPermitted`, `Transient`.
+    pub async fn bind(connection: &Connection, name: impl AsRef<str>) -> Result<Self, LeaseError> {
+        Self::bind_with(connection, name, PoolOptions::default()).await
+    }
+
+    /// As [`bind`](Self::bind), with options.
+    ///
+    /// # Errors
+    /// As `bind`.
+    pub async fn bind_with(
+        connection: &Connection,
+        name: impl AsRef<str>,
+        options: PoolOptions,
+    ) -> Result<Self, LeaseError> {
+        let name = GovernorName::try_new(name)?;
+        let stream = Stream::new(connection, name.campaign_stream(), options.request_timeout);
+        let info = stream.info().await?;
+        Handle::attach(WIRE, stream, options, &info).map(Self)
+    }
+
+    /// The connection that it uses.
+    pub fn connection(&self) -> &Connection {
+        self.0.connection()
+    }
+
+    /// The name of its stream.
+    pub fn stream(&self) -> &str {
+        self.0.pool.stream.name()
+    }
+
+    /// The subject on which it campaigns.
+    pub fn subject(&self) -> Arc<str> {
+        self.0.pool.subject()
+    }
+
+    /// The number of slots, as it was last read.
+    pub fn limit(&self) -> NonZeroU32 {
+        self.0.pool.board.limit()
+    }
+
+    /// The time to live, as it was last read.
+    pub fn ttl(&self) -> Duration {
+        self.0.pool.board.ttl()
+    }
+
+    /// Ends the handle: no further attempts, and abandoned ones are resolved, for at most `within`. Leases that are
+    /// held stay held, and can be released.
+    ///
+    /// # Errors
+    /// `Unknown` if some attempts are not resolved by then: slots that they got expire.
+    ///
+    /// # Cancel safety
+    /// Safe: the handle stays closed; call it again to wait on.
+    pub async fn close(&self, within: Duration) -> Result<(), LeaseError> {
+        self.0.pool.close();
+        reaper::flush(&self.0.pool, within).await
+    }
+
+    fn lease(&self, request: &Request, granted: Granted, floor: Floor) -> Lease {
+        let pool = &self.0.pool;
+        let Granted { sequence, first_send, attempt, tries } = granted;
+        let id = LeaseId(sequence);
+        let lease = Lease::granted(id, FencingToken(sequence), request, first_send, attempt.ttl);
+        let live = Live::new(&lease, attempt.subject, attempt.id, first_send);
+        if pool.board.granted(&lease, live, floor).is_some() {
+            pool.emit(&GovernorEvent::EpochChanged { incarnation: pool.board.incarnation() });
+        }
+        pool.emit(&GovernorEvent::Acquired { id, tries });
+        lease
+    }
+
+    /// Whether a lease is still in the stream, and if not why.
+    async fn verify(&self, lease: &Lease) -> Option<LossCause> {
+        let pool = &self.0.pool;
+        let live = pool.board.live(lease.id())?;
+        match pool.stream.get(GetMessage::Sequence { seq: lease.id().0 }).await {
+            Ok(Some(message)) if message.header("Nats-Msg-Id") == Some(&*live.message_id) => {
+                pool.inspect(pool.board.ttl() / 3).await;
+                None
+            }
+            // Its sequence is somebody else's.
+            Ok(Some(_)) => Some(LossCause::Recreated),
+            Ok(None) => Some(pool.why_gone(lease.id()).await),
+            Err(error) => self.0.judge(error).await,
+        }
+    }
+}
+
+/// The fields in which the stream has to be as the configuration says.
+fn named(config: &GovernorConfig) -> Vec<&'static str> {
+    let mut named = NAMED.to_vec();
+    named.extend(config.subject.as_ref().map(|_| "subjects"));
+    named.extend(config.replicas.map(|_| "num_replicas"));
+    named
+}
+
+fn facts(config: &StoredConfig) -> Result<Facts, LeaseError> {
+    let stream = config.text("name").unwrap_or_default();
+    let misconfigured = |problem: &str| {
+        Err(LeaseError::new(
+            LeaseErrorKind::Misconfigured,
+            format!("stream {stream} cannot be used as a governor: {problem}"),
+        ))
+    };
+    let Some(subject) = config.subject() else { return misconfigured("it has not exactly one subject") };
+    let Some(limit) = config.limit() else { return misconfigured("it has no limit; set one with `ensure`") };
+    let Some(ttl) = config.max_age() else {
+        return misconfigured("its leases never expire; set a ttl with `ensure`");
+    };
+    if config.text("discard") != Some("new") {
+        return misconfigured(
+            "it drops the oldest lease where it should refuse a new one (discard is not `new`)",
+        );
+    }
+    if config.text("retention") != Some("limits") {
+        return misconfigured("its retention is not `limits`");
+    }
+    if config.flag("sealed") || config.flag("deny_delete") {
+        return misconfigured("leases cannot be released (sealed or deny_delete)");
+    }
+    Ok(Facts { subject: subject.to_owned(), limit, ttl })
+}
+
+#[async_trait]
+impl LeasePool for CampaignPool {
+    async fn describe(&self) -> Result<PoolDescription, LeaseError> {
+        self.0.pool.describe().await
+    }
+
+    async fn try_acquire(&self, request: &Request) -> Result<Option<Lease>, LeaseError> {
+        let pool = &self.0.pool;
+        pool.open()?;
+        if request.slots() > NonZeroU32::MIN {
+            let context = "campaign governors have no weights: ask for one slot";
+            return Err(LeaseError::new(LeaseErrorKind::Unsupported, context));
+        }
+        let (mark, floor) = pool.board.begin(self.0.id);
+        let holder = Bytes::copy_from_slice(request.holder().as_bytes());
+        let attempt = || Attempt::new(pool, pool.subject(), false, holder.clone(), pool.board.ttl());
+        match campaign(pool, attempt).await? {
+            Some(granted) => Ok(Some(self.lease(request, granted, floor))),
+            None => {
+                pool.board.full(self.0.id, mark);
+                pool.emit(&GovernorEvent::Full);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn renew(&self, _lease: &Lease) -> Result<Lease, LeaseError> {
+        let context = "campaign governors cannot renew: choose a longer ttl, or a native governor";
+        Err(LeaseError::new(LeaseErrorKind::Unsupported, context))
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        let (pool, id) = (&self.0.pool, lease.id());
+        // Another stream of that name may have given the number to somebody else.
+        if matches!(pool.board.loss(id), Some(LossCause::Recreated | LossCause::Deleted)) {
+            return Ok(false);
+        }
+        pool.board.releasing(id);
+        let within = lease.remaining().min(pool.options.resolve_for);
+        let freed = pool.delete_message(id.0, within).await?;
+        pool.board.released(id);
+        if freed {
+            pool.board.tell(1);
+        }
+        pool.emit(&GovernorEvent::Released { id, freed });
+        Ok(freed)
+    }
+
+    async fn held(&self) -> Result<Vec<HeldLease>, LeaseError> {
+        let pool = &self.0.pool;
+        let info = pool.stream.info().await?;
+        let asked = tokio::time::Instant::now();
+        let messages = pool.stream.walk(info.state.first_seq).await?;
+        let held = messages.into_iter().map(|message| {
+            let age = info.since(message.time).unwrap_or_default();
+            let age = if age.is_zero() { age } else { age + asked.elapsed() };
+            let holder = Holder::from_wire(&message.data);
+            HeldLease::new(LeaseId(message.seq), FencingToken(message.seq), holder, age)
+        });
+        Ok(held.collect())
+    }
+
+    async fn freed(&self) -> NonZeroU32 {
+        self.0.freed().await
+    }
+
+    async fn lost(&self, lease: &Lease) -> LossCause {
+        self.0.lost(lease.id(), || self.verify(lease)).await
+    }
+
+    fn line(&self) -> &WaitQueue {
+        &self.0.line
+    }
+}

@@ -1,0 +1,89 @@
+use std::sync::Arc;
+
+use sluicegate_core::{Incarnation, LeaseId, LossCause, Observer};
+
+/// What happens in a pool's handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GovernorEvent {
+    /// A lease was granted.
+    Acquired {
+        /// Which.
+        id: LeaseId,
+        /// How many requests it took; more than one: some outcome was unknown for a while.
+        tries: u32,
+    },
+    /// An attempt was refused because all slots are taken.
+    Full,
+    /// A release was answered.
+    Released {
+        /// Which.
+        id: LeaseId,
+        /// It was still held.
+        freed: bool,
+    },
+    /// Somebody who awaits it was told that a lease ended early.
+    Lost {
+        /// Which.
+        id: LeaseId,
+        /// Why.
+        cause: LossCause,
+    },
+    /// An attempt that nobody waits for any more may have taken a slot.
+    Leaked {
+        /// It was found out, and the slot, if there was one, was given back. Otherwise it ends with its time to
+        /// live.
+        resolved: bool,
+    },
+    /// The limit was changed by this process.
+    Resized {
+        /// The new number of slots.
+        limit: u32,
+    },
+    /// The stream was deleted and made anew: every lease of the old one is lost.
+    EpochChanged {
+        /// The new incarnation.
+        incarnation: Incarnation,
+    },
+    /// The server refuses something that this handle could do with. It goes on without.
+    PermissionDenied {
+        /// What was refused, naming the subject.
+        what: String,
+    },
+}
+
+/// Writes events to tracing and to the observer.
+#[derive(Clone, Debug)]
+pub(crate) struct Emitter {
+    stream: Arc<str>,
+    observer: Arc<dyn Observer<GovernorEvent>>,
+}
+
+impl Emitter {
+    pub(crate) fn new(stream: Arc<str>, observer: Arc<dyn Observer<GovernorEvent>>) -> Self {
+        Self { stream, observer }
+    }
+
+    pub(crate) fn emit(&self, event: &GovernorEvent) {
+        let stream = &*self.stream;
+        match event {
+            GovernorEvent::Acquired { id, tries } => tracing::debug!(stream, %id, tries, "lease acquired"),
+            GovernorEvent::Full => tracing::trace!(stream, "full"),
+            GovernorEvent::Released { id, freed } => tracing::debug!(stream, %id, freed, "lease released"),
+            GovernorEvent::Lost { id, cause } => tracing::warn!(stream, %id, %cause, "lease lost"),
+            GovernorEvent::Leaked { resolved: true } => tracing::debug!(stream, "abandoned attempt resolved"),
+            GovernorEvent::Leaked { resolved: false } => {
+                tracing::warn!(
+                    stream,
+                    "abandoned attempt not resolved: a slot may be taken until it expires"
+                );
+            }
+            GovernorEvent::Resized { limit } => tracing::info!(stream, limit, "resized"),
+            GovernorEvent::EpochChanged { incarnation } => {
+                tracing::warn!(stream, %incarnation, "the stream was made anew: its leases are lost");
+            }
+            GovernorEvent::PermissionDenied { what } => tracing::warn!(stream, what, "permission denied"),
+        }
+        self.observer.observe(event);
+    }
+}

@@ -1,0 +1,70 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sluicegate_core::{
+    HeldLease, HumanDuration, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LeasePoolAdmin, LossCause,
+};
+
+use super::{NativePool, validate_ttl};
+use crate::event::GovernorEvent;
+use crate::wire::TTL;
+
+/// How often an eviction looks again because its lease was renewed in the meantime.
+const RACES: usize = 10;
+
+#[async_trait]
+impl LeasePoolAdmin for NativePool {
+    async fn resize(&self, limit: NonZeroU32) -> Result<(), LeaseError> {
+        let pool = &self.0.pool;
+        pool.stream.change(|config| config.set_limit(limit)).await?;
+        pool.board.set_limit(limit);
+        pool.emit(&GovernorEvent::Resized { limit: limit.get() });
+        Ok(())
+    }
+
+    /// Holds for grants and renewals from now on, in this process at once and in others when they next look at the
+    /// stream; a lease that is held lasts as long as it was promised. Whole seconds.
+    async fn set_ttl(&self, ttl: Duration) -> Result<(), LeaseError> {
+        crate::config::validate_ttl(ttl)?;
+        validate_ttl(ttl)?;
+        let pool = &self.0.pool;
+        let text = HumanDuration(ttl).to_string();
+        pool.stream.change(|config| config.set_metadata(TTL, &text)).await?;
+        pool.board.set_ttl(ttl, false);
+        Ok(())
+    }
+
+    async fn evict(&self, id: LeaseId) -> Result<Option<HeldLease>, LeaseError> {
+        let pool = &self.0.pool;
+        for _ in 0..RACES {
+            let Some(held) = self.held().await?.into_iter().find(|lease| lease.id == id) else {
+                return Ok(None);
+            };
+            if pool.delete_message(held.token.0, pool.options.resolve_for).await? {
+                pool.board.lose(id, LossCause::Evicted);
+                pool.board.tell(1);
+                return Ok(Some(held));
+            }
+        }
+        let context = format!("lease {id} is renewed faster than it can be evicted");
+        Err(LeaseError::new(LeaseErrorKind::Transient, context))
+    }
+
+    async fn reset(&self) -> Result<u64, LeaseError> {
+        let pool = &self.0.pool;
+        // Everything up to here is in the stream before the purge, and is gone after it.
+        let last = pool.stream.info().await?.state.last_seq;
+        let purged = pool.stream.purge().await?;
+        pool.board.reset_through(last);
+        pool.board.tell(pool.board.limit().get());
+        Ok(purged)
+    }
+
+    async fn delete(&self) -> Result<(), LeaseError> {
+        let pool = &self.0.pool;
+        pool.stream.delete().await?;
+        pool.board.lose_all(LossCause::Deleted);
+        Ok(())
+    }
+}

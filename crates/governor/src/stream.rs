@@ -1,0 +1,158 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sluicegate_core::{LeaseError, LeaseErrorKind};
+use sluicegate_nats::{ApiError, ApiErrorKind, Connection, RequestErrorKind, code};
+
+use crate::error;
+use crate::wire::{DeleteMessage, Done, Found, GetMessage, Purged, StoredConfig, StoredMessage, StreamInfo};
+
+/// A walk through more messages than this ends with an error: no governor has so many.
+const LONGEST_WALK: usize = 1_000_000;
+
+/// What became of one try to delete a message.
+#[derive(Debug)]
+pub(crate) enum Deleted {
+    /// It was there, and is no more.
+    Done,
+    /// It was no longer there.
+    Gone,
+    /// There is no such stream.
+    NoStream,
+    /// It may or may not be there; an error of kind `Transient` was certainly without effect.
+    Failed { error: LeaseError, unanswered: bool },
+}
+
+/// The API calls of one stream. Each is one try.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    connection: Connection,
+    name: Arc<str>,
+    timeout: Duration,
+}
+
+impl Stream {
+    pub(crate) fn new(connection: &Connection, name: String, timeout: Duration) -> Self {
+        Self { connection: connection.clone(), name: name.into(), timeout }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn api<T: DeserializeOwned>(&self, verb: &str, body: &impl Serialize) -> Result<T, ApiError> {
+        self.connection.api(&format!("STREAM.{verb}.{}", self.name), body, self.timeout).await
+    }
+
+    pub(crate) async fn info(&self) -> Result<StreamInfo, LeaseError> {
+        self.api("INFO", &()).await.map_err(|error| error::read(&self.name, error))
+    }
+
+    /// The stream, or that there is none.
+    pub(crate) async fn find(&self) -> Result<Option<StreamInfo>, LeaseError> {
+        match self.info().await {
+            Ok(info) => Ok(Some(info)),
+            Err(error) if error.kind() == LeaseErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn create(&self, config: &StoredConfig) -> Result<StreamInfo, LeaseError> {
+        self.api("CREATE", config).await.map_err(|error| error::write(&self.name, error))
+    }
+
+    /// Reads the configuration, changes it and writes it, so that what we do not know of stays as it is; then looks
+    /// whether the server did as it was told. `None`: the change changed nothing, and nothing was written.
+    pub(crate) async fn change(
+        &self,
+        change: impl FnOnce(&mut StoredConfig),
+    ) -> Result<Option<StreamInfo>, LeaseError> {
+        let before = self.info().await?.config;
+        let mut wanted = before.clone();
+        change(&mut wanted);
+        if wanted == before {
+            return Ok(None);
+        }
+        let after: StreamInfo =
+            self.api("UPDATE", &wanted).await.map_err(|error| error::write(&self.name, error))?;
+        let kept = after.config.differences(&wanted);
+        if kept.is_empty() {
+            return Ok(Some(after));
+        }
+        let context = format!("stream {} was updated, and yet: {kept}", self.name);
+        Err(LeaseError::new(LeaseErrorKind::Unsupported, context))
+    }
+
+    pub(crate) async fn delete_message(&self, sequence: u64) -> Deleted {
+        match self.api::<Done>("MSG.DELETE", &DeleteMessage::new(sequence)).await {
+            Ok(Done { success: true }) => Deleted::Done,
+            Ok(Done { success: false }) => Deleted::Gone,
+            Err(error) => match error.kind() {
+                ApiErrorKind::Server { err_code, .. } if code::is_gone(err_code, error.description()) => {
+                    Deleted::Gone
+                }
+                ApiErrorKind::Server { err_code, .. } if code::is_stream_not_found(err_code) => {
+                    Deleted::NoStream
+                }
+                _ => {
+                    let unanswered = error.is_unknown();
+                    Deleted::Failed { error: error::write(&self.name, error), unanswered }
+                }
+            },
+        }
+    }
+
+    pub(crate) async fn get(&self, which: GetMessage<'_>) -> Result<Option<StoredMessage>, LeaseError> {
+        match self.api::<Found>("MSG.GET", &which).await {
+            Ok(found) => Ok(Some(found.message)),
+            Err(error) if error.err_code() == Some(code::NO_MESSAGE_FOUND) => Ok(None),
+            Err(error) => Err(error::read(&self.name, error)),
+        }
+    }
+
+    /// All messages from that sequence on, oldest first.
+    pub(crate) async fn walk(&self, from: u64) -> Result<Vec<StoredMessage>, LeaseError> {
+        let mut messages = Vec::new();
+        let mut seq = from.max(1);
+        while let Some(message) = self.get(GetMessage::Next { seq, next_by_subj: ">" }).await? {
+            // A server that does not move on would keep us here for ever.
+            if message.seq < seq || messages.len() == LONGEST_WALK {
+                let context = format!("stream {}: the list of its messages does not end", self.name);
+                return Err(LeaseError::new(LeaseErrorKind::Misconfigured, context));
+            }
+            let Some(next) = message.seq.checked_add(1) else { break };
+            seq = next;
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    pub(crate) async fn purge(&self) -> Result<u64, LeaseError> {
+        let purged: Purged = self.api("PURGE", &()).await.map_err(|error| error::write(&self.name, error))?;
+        Ok(purged.purged)
+    }
+
+    pub(crate) async fn delete(&self) -> Result<(), LeaseError> {
+        let _: Done = self.api("DELETE", &()).await.map_err(|error| error::write(&self.name, error))?;
+        Ok(())
+    }
+
+    /// Why nobody listens on the stream's subject: it does not exist, or it has no leader for now.
+    pub(crate) async fn why_silent(&self, error: ApiError) -> Result<StreamInfo, LeaseError> {
+        debug_assert_eq!(error.kind(), ApiErrorKind::Request(RequestErrorKind::NoResponders));
+        match self.info().await {
+            Err(other) if other.kind() != LeaseErrorKind::NotFound => Err(error::write(&self.name, error)),
+            answer => answer,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What goes over the wire: requests as they must be (servers refuse unknown fields), answers as they may be
+//! (spacing, order and further fields differ between versions).
+
+mod ack;
+mod message;
+mod stream_config;
+mod stream_info;
+
+pub(crate) use ack::{Answer, read_answer};
+pub(crate) use message::{DeleteMessage, Done, Found, GetMessage, Purged, StoredMessage};
+pub(crate) use stream_config::{
+    Differences, INCARNATION, StoredConfig, TTL, campaign_config, duplicate_window, native_config,
+};
+pub(crate) use stream_info::StreamInfo;
+
+/// The header by which a renewed native lease says which lease it is: the sequence of its first message.
+pub(crate) const LEASE_HEADER: &str = "Sluicegate-Lease";

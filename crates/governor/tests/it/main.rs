@@ -1,0 +1,4 @@
+//! The pools against real servers.
+
+mod contract;
+mod support;
