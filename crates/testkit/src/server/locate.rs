@@ -37,12 +37,34 @@ pub async fn find(
         .map_err(|error| ServerError::io("the search for a server program was stopped", error))?
 }
 
+/// The same without PATH: these programs are static, so that they run in an empty image.
+#[cfg(feature = "container")]
+pub(super) async fn cached_or_provisioned(
+    program: Program,
+    version: &str,
+    say: impl Fn(&str) + Send + 'static,
+) -> Result<Found, ServerError> {
+    let version = version.to_owned();
+    tokio::task::spawn_blocking(move || get(program, &version, &say, Vec::new()))
+        .await
+        .map_err(|error| ServerError::io("the search for a server program was stopped", error))?
+}
+
 fn find_blocking(program: Program, version: &str, say: &dyn Fn(&str)) -> Result<Found, ServerError> {
     let mut failures = Vec::new();
     match on_path(program, version) {
         Ok(found) => return Ok(found),
         Err(reason) => failures.push(reason),
     }
+    get(program, version, say, failures)
+}
+
+fn get(
+    program: Program,
+    version: &str,
+    say: &dyn Fn(&str),
+    mut failures: Vec<String>,
+) -> Result<Found, ServerError> {
     if let Some(path) = cached(program, version)? {
         return Ok(Found { path, how: format!("{} {version} from the cache", program.name()) });
     }

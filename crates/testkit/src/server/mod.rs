@@ -1,6 +1,8 @@
 //! Real servers for tests: started in milliseconds, killed with the test, and everything in between.
 
 mod cluster;
+#[cfg(feature = "container")]
+mod container;
 mod error;
 mod info;
 mod locate;
@@ -15,6 +17,8 @@ mod unit;
 mod workdir;
 
 pub use cluster::Cluster;
+#[cfg(feature = "container")]
+pub use container::{ensure_image, remove_abandoned_containers};
 pub use error::{ServerError, ServerErrorKind};
 pub use locate::{Found, find};
 pub use nats::{NatsServer, NatsServerBuilder};

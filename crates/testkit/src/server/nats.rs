@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 use super::info::read_info;
 use super::locate::find;
 use super::pins::Program;
-use super::process::{Process, free_address};
-use super::unit::{External, Unit, delegate_to_unit};
+use super::process::{Process, free_address, loopback};
+use super::unit::{External, Unit, containers_wanted, delegate_to_unit};
 use super::workdir::WorkDir;
 use super::{ServerError, ServerErrorKind};
 
@@ -65,6 +65,7 @@ impl NatsServer {
 pub struct NatsServerBuilder {
     version: Option<String>,
     name: Option<String>,
+    port: Option<u16>,
     jetstream: bool,
     jetstream_config: String,
     config: String,
@@ -73,7 +74,7 @@ pub struct NatsServerBuilder {
 impl Default for NatsServerBuilder {
     fn default() -> Self {
         let (jetstream_config, config) = (String::new(), String::new());
-        Self { version: None, name: None, jetstream: true, jetstream_config, config }
+        Self { version: None, name: None, port: None, jetstream: true, jetstream_config, config }
     }
 }
 
@@ -89,6 +90,13 @@ impl NatsServerBuilder {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// That port, as a process. Default: a free one.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
         self
     }
 
@@ -123,7 +131,14 @@ impl NatsServerBuilder {
             return self.external(external).await;
         }
         let version = self.wanted_version().to_owned();
-        let process = self.process(WorkDir::create()?, free_address()?).await?.start().await?;
+        if self.port.is_none() && containers_wanted() {
+            return self.contained().await;
+        }
+        let dir = WorkDir::create()?;
+        let process = match self.port {
+            Some(port) => self.process(dir, loopback(port)).await?.start_here().await?,
+            None => self.process(dir, free_address()?).await?.start().await?,
+        };
         Ok(NatsServer { unit: Unit::Process(process), version })
     }
 
@@ -139,6 +154,32 @@ impl NatsServerBuilder {
         let text = self.text(&dir.path().join("store"));
         fs::write(&file, text).map_err(|error| ServerError::io("cannot write the configuration", error))?;
         Ok(Process::new(found.path, vec!["-c".into(), file.into()], READY, address, dir))
+    }
+
+    #[cfg(not(feature = "container"))]
+    async fn contained(self) -> Result<NatsServer, ServerError> {
+        Err(super::unit::no_containers())
+    }
+
+    #[cfg(feature = "container")]
+    async fn contained(self) -> Result<NatsServer, ServerError> {
+        let version = self.wanted_version().to_owned();
+        let container = super::container::Container::start(self.recipe(&version)).await?;
+        Ok(NatsServer { unit: Unit::Container(container), version })
+    }
+
+    #[cfg(feature = "container")]
+    fn recipe(&self, version: &str) -> super::container::Recipe {
+        use super::container::{HOME, Recipe};
+        let file = format!("{HOME}/nats.conf");
+        let text = self.text(&Path::new(HOME).join("store"));
+        Recipe {
+            program: Program::Nats,
+            version: version.to_owned(),
+            arguments: vec!["-c".to_owned(), file.clone()],
+            files: vec![(file, text)],
+            ready: READY,
+        }
     }
 
     /// The configuration file.

@@ -53,6 +53,14 @@ impl Process {
         Self { program, arguments, ready, address, dir, child, turn }
     }
 
+    /// Starts the program on this port, or not at all.
+    pub(super) async fn start_here(self) -> Result<Self, ServerError> {
+        let address = self.address;
+        let taken =
+            || ServerError::new(ServerErrorKind::Start, format!("{address} is taken: choose another port"));
+        if self.try_start().await? { Ok(self) } else { Err(taken()) }
+    }
+
     /// Starts the program; if somebody took its port, on another one.
     pub(super) async fn start(mut self) -> Result<Self, ServerError> {
         while !self.try_start().await? {
@@ -235,12 +243,16 @@ impl Drop for Process {
     }
 }
 
+pub(super) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
 /// An address of the loopback interface that is free just now. Somebody may take it before the server does:
 /// callers try another one then.
 pub(super) fn free_address() -> Result<SocketAddr, ServerError> {
     const ATTEMPTS: usize = 100;
     for _ in 0..ATTEMPTS {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, random_port()));
+        let address = loopback(random_port());
         if TcpListener::bind(address).is_ok() {
             return Ok(address);
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::OnceLock;
@@ -14,13 +15,16 @@ type Job = (Command, Sender<io::Result<Child>>);
 /// A command whose process is killed by the kernel when the process that started it ends, even by SIGKILL.
 /// Only Linux has that; elsewhere a killed test leaves its servers behind.
 pub(super) fn mortal(program: &Path) -> Command {
-    if cfg!(target_os = "linux") {
+    let mut command = if cfg!(target_os = "linux") {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program);
         command
     } else {
         Command::new(program)
-    }
+    };
+    // Ctrl-C is for us, who then stop the server, not for both at once.
+    command.process_group(0);
+    command
 }
 
 /// Starts the command from one thread that lives as long as the process: the kernel kills a mortal child as

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use super::info::read_info;
 use super::locate::find;
 use super::pins::Program;
-use super::process::{Process, free_address};
-use super::unit::{External, Unit, delegate_to_unit};
+use super::process::{Process, free_address, loopback};
+use super::unit::{External, Unit, containers_wanted, delegate_to_unit};
 use super::workdir::WorkDir;
 use super::{STAN_VERSION, ServerError};
 
@@ -44,6 +44,7 @@ impl StanServer {
         StanServerBuilder {
             cluster_id: "test-cluster".to_owned(),
             store: StanStore::Memory,
+            port: None,
             flags: Vec::new(),
         }
     }
@@ -66,6 +67,7 @@ impl StanServer {
 pub struct StanServerBuilder {
     cluster_id: String,
     store: StanStore,
+    port: Option<u16>,
     flags: Vec<String>,
 }
 
@@ -81,6 +83,13 @@ impl StanServerBuilder {
     #[must_use]
     pub fn store(mut self, store: StanStore) -> Self {
         self.store = store;
+        self
+    }
+
+    /// That port, as a process. Default: a free one.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
         self
     }
 
@@ -108,12 +117,43 @@ impl StanServerBuilder {
             read_info(external.address).await?;
             return Ok(StanServer { unit: Unit::External(external), cluster_id: self.cluster_id });
         }
+        if self.port.is_none() && containers_wanted() {
+            return self.contained().await;
+        }
         let found = find(Program::Stan, STAN_VERSION, |line| tracing::info!("{line}")).await?;
         let dir = WorkDir::create()?;
         let store = dir.path().join("store");
         let arguments = self.arguments(&store.to_string_lossy()).into_iter().map(OsString::from).collect();
-        let process = Process::new(found.path, arguments, READY, free_address()?, dir).start().await?;
+        let process = match self.port {
+            Some(port) => {
+                Process::new(found.path, arguments, READY, loopback(port), dir).start_here().await?
+            }
+            None => Process::new(found.path, arguments, READY, free_address()?, dir).start().await?,
+        };
         Ok(StanServer { unit: Unit::Process(process), cluster_id: self.cluster_id })
+    }
+
+    #[cfg(not(feature = "container"))]
+    async fn contained(self) -> Result<StanServer, ServerError> {
+        Err(super::unit::no_containers())
+    }
+
+    #[cfg(feature = "container")]
+    async fn contained(self) -> Result<StanServer, ServerError> {
+        let container = super::container::Container::start(self.recipe()).await?;
+        Ok(StanServer { unit: Unit::Container(container), cluster_id: self.cluster_id })
+    }
+
+    #[cfg(feature = "container")]
+    fn recipe(&self) -> super::container::Recipe {
+        use super::container::{HOME, Recipe};
+        Recipe {
+            program: Program::Stan,
+            version: STAN_VERSION.to_owned(),
+            arguments: self.arguments(&format!("{HOME}/store")),
+            files: Vec::new(),
+            ready: READY,
+        }
     }
 
     fn arguments(&self, store: &str) -> Vec<String> {

@@ -1,5 +1,7 @@
 use std::net::SocketAddr;
 
+#[cfg(feature = "container")]
+use super::container::Container;
 use super::process::Process;
 use super::{ServerError, ServerErrorKind};
 
@@ -9,6 +11,8 @@ pub(super) enum Unit {
     /// Named by the environment.
     External(External),
     Process(Process),
+    #[cfg(feature = "container")]
+    Container(Container),
 }
 
 #[derive(Debug)]
@@ -39,11 +43,25 @@ impl External {
     }
 }
 
+/// Whether servers of this run are containers.
+pub(super) fn containers_wanted() -> bool {
+    std::env::var_os("SLUICEGATE_CONTAINER").is_some_and(|value| value == "1")
+}
+
+#[cfg(not(feature = "container"))]
+pub(super) fn no_containers() -> ServerError {
+    let context = "SLUICEGATE_CONTAINER=1, but the testkit was built without its feature `container`: \
+        use `cargo xtask test --container`";
+    ServerError::new(ServerErrorKind::Unavailable, context)
+}
+
 impl Unit {
     pub(super) fn address(&self) -> SocketAddr {
         match self {
             Self::External(external) => external.address,
             Self::Process(process) => process.address(),
+            #[cfg(feature = "container")]
+            Self::Container(container) => container.address(),
         }
     }
 
@@ -51,12 +69,16 @@ impl Unit {
         match self {
             Self::External(external) => external.url.clone(),
             Self::Process(process) => format!("nats://{}", process.address()),
+            #[cfg(feature = "container")]
+            Self::Container(container) => format!("nats://{}", container.address()),
         }
     }
 
     pub(super) fn pid(&self) -> Option<u32> {
         match self {
             Self::External(_) => None,
+            #[cfg(feature = "container")]
+            Self::Container(_) => None,
             Self::Process(process) => process.pid(),
         }
     }
@@ -65,6 +87,8 @@ impl Unit {
         match self {
             Self::External(_) => String::new(),
             Self::Process(process) => process.log(),
+            #[cfg(feature = "container")]
+            Self::Container(container) => container.log().await,
         }
     }
 
@@ -72,6 +96,8 @@ impl Unit {
         match self {
             Self::External(external) => Err(external.refuse("kill")),
             Self::Process(process) => process.kill().await,
+            #[cfg(feature = "container")]
+            Self::Container(container) => container.kill().await,
         }
     }
 
@@ -79,6 +105,8 @@ impl Unit {
         match self {
             Self::External(external) => Err(external.refuse("stop")),
             Self::Process(process) => process.stop().await,
+            #[cfg(feature = "container")]
+            Self::Container(container) => container.stop().await,
         }
     }
 
@@ -86,6 +114,8 @@ impl Unit {
         match self {
             Self::External(external) => Err(external.refuse("restart")),
             Self::Process(process) => process.restart().await,
+            #[cfg(feature = "container")]
+            Self::Container(container) => container.restart().await,
         }
     }
 
@@ -93,6 +123,8 @@ impl Unit {
         match self {
             Self::External(external) => Err(external.refuse("pause")),
             Self::Process(process) => process.pause(),
+            #[cfg(feature = "container")]
+            Self::Container(container) => container.pause(),
         }
     }
 
@@ -100,6 +132,8 @@ impl Unit {
         match self {
             Self::External(external) => Err(external.refuse("resume")),
             Self::Process(process) => process.resume(),
+            #[cfg(feature = "container")]
+            Self::Container(container) => container.resume(),
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
@@ -44,18 +44,21 @@ impl WorkDir {
 fn sweep() {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_abandoned(&entry.path()) {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_settled(&path) && is_abandoned(&path)
+        {
             // Another process may be doing the same.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = fs::remove_dir_all(path);
         }
     }
 }
 
-fn is_abandoned(dir: &Path) -> bool {
-    let Ok(lock) = File::open(dir.join(LOCK)) else { return false };
-    let age = lock.metadata().and_then(|m| m.modified()).map(|m| m.elapsed().unwrap_or_default());
-    match lock.try_lock() {
-        Ok(()) => age.is_ok_and(|age| age > SETTLED),
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
-    }
+fn is_settled(dir: &Path) -> bool {
+    let modified = fs::metadata(dir.join(LOCK)).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > SETTLED))
+}
+
+/// Whether the process that locked it has ended.
+pub(super) fn is_abandoned(dir: &Path) -> bool {
+    File::open(dir.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
 }

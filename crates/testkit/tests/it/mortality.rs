@@ -33,6 +33,11 @@ async fn a_killed_test_takes_its_server_with_it() {
     victim.kill().unwrap();
     victim.wait().unwrap();
 
+    // Nothing kills a container with its test: the next test run does.
+    #[cfg(feature = "container")]
+    if std::env::var_os("SLUICEGATE_CONTAINER").is_some() {
+        sluicegate_testkit::server::remove_abandoned_containers().await.unwrap();
+    }
     let until = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(&address).await.is_ok() {
         assert!(Instant::now() < until, "the server at {address} outlived its test");

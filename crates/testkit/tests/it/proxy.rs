@@ -128,7 +128,7 @@ async fn a_server_behind_a_proxy_is_the_same_server() {
     let server = NatsServer::shared().await.unwrap();
     let proxy = Proxy::start(server.addr()).await.unwrap();
     let mut wire = Wire::connect(proxy.addr()).await;
-    let created = wire.create_stream("PROXIED", 1).await;
+    let created = wire.create_stream("PROXIED").await;
     assert_eq!(created["config"]["name"], "PROXIED", "{created}");
     assert_eq!(Wire::connect(server.addr()).await.stored("PROXIED").await, 0);
     drop(proxy);

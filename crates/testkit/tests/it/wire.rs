@@ -85,18 +85,14 @@ impl Wire {
         }
     }
 
-    pub(crate) async fn create_stream(&mut self, name: &str, replicas: u8) -> Value {
-        let config = json!({"name": name, "subjects": [format!("{name}.>")], "num_replicas": replicas});
+    pub(crate) async fn create_stream(&mut self, name: &str) -> Value {
+        let config = json!({"name": name, "subjects": [format!("{name}.>")]});
         self.request(&format!("$JS.API.STREAM.CREATE.{name}"), &config).await
-    }
-
-    pub(crate) async fn stream_info(&mut self, name: &str) -> Value {
-        self.request(&format!("$JS.API.STREAM.INFO.{name}"), &json!({})).await
     }
 
     /// Messages in the stream.
     pub(crate) async fn stored(&mut self, name: &str) -> u64 {
-        let info = self.stream_info(name).await;
+        let info = self.request(&format!("$JS.API.STREAM.INFO.{name}"), &json!({})).await;
         info["state"]["messages"].as_u64().unwrap_or_else(|| panic!("no state in {info}"))
     }
 }
