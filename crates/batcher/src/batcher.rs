@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::shared::Shared;
 use crate::{BatcherBuilder, DrainReport, Handler, State, Stats, WatcherBuilder};
@@ -44,8 +44,8 @@ impl Batcher {
     /// Refuses new operations, finishes the accepted ones within capacity, and waits for that. At the timeout the
     /// running handlers are dropped and what is left ends as `ShutDown`. Leases are given back before it returns.
     ///
-    /// Concurrent and later callers get the same report; the earliest deadline of all callers counts. A batcher
-    /// whose engine never ran has no means to finish anything: what it holds ends as `ShutDown` at once.
+    /// Concurrent and later callers get the same report; the earliest deadline of all callers counts. If no engine
+    /// runs by the timeout, nothing can be finished: what is held ends as `ShutDown`.
     ///
     /// # Cancel safety
     /// Dropping it does not stop the drain.
@@ -57,6 +57,11 @@ impl Batcher {
         // A timeout beyond the end of time is none.
         let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
         self.shared.drain_until(deadline);
+        tokio::select! {
+            biased;
+            report = self.shared.wait_for_report() => return report,
+            () = sleep_until(deadline) => self.shared.give_up_engine(),
+        }
         self.shared.wait_for_report().await
     }
 

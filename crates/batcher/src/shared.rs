@@ -163,7 +163,7 @@ impl Shared {
         let mut life = lock(&self.life);
         match life.state {
             State::Built => {
-                life.state = State::Running;
+                life.state = if life.end.is_some() { State::Draining } else { State::Running };
                 true
             }
             _ => false,
@@ -191,20 +191,30 @@ impl Shared {
         let first = life.end.is_none();
         let end = life.end.get_or_insert(End { began: now, deadline, before });
         end.deadline = end.deadline.min(deadline);
-        let never_ran = life.state == State::Built;
-        match life.state {
-            State::Running => life.state = State::Draining,
-            State::Built => life.state = State::Stopped,
-            _ => {}
+        if life.state == State::Running {
+            life.state = State::Draining;
         }
         drop(life);
         if first {
             self.events.emit(&BatcherEvent::Draining);
         }
-        if never_ran {
-            self.abandon();
-        }
         self.wake.notify_one();
+    }
+
+    /// If no engine has begun to run by now, none is waited for any longer.
+    pub(crate) fn give_up_engine(&self) {
+        let mut life = lock(&self.life);
+        if life.state != State::Built {
+            return;
+        }
+        // From here on an engine that comes late finds that it is over.
+        life.state = State::Stopped;
+        drop(life);
+        self.cut_off();
+        for mut lane in self.fresh_lanes() {
+            lane.shut_down();
+        }
+        self.stopped(false);
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -221,15 +231,6 @@ impl Shared {
         for books in self.books() {
             books.end_waiting();
         }
-    }
-
-    /// There is no engine and there will be none.
-    pub(crate) fn abandon(&self) {
-        self.cut_off();
-        for mut lane in self.fresh_lanes() {
-            lane.shut_down();
-        }
-        self.stopped(false);
     }
 
     /// Everything has ended; everybody who waits for the report gets it.

@@ -255,7 +255,9 @@ where
     fn form(&mut self, mut order: Order<'_>) -> Option<Departure> {
         let (max_size, max_cost) = (self.max_size(), self.max_cost());
         let oldest = self.ages.front().map_or(order.now, |(since, _)| *since);
-        let expected = self.queue.len().min(max_size);
+        // How far the budget reaches is not known yet.
+        let most = if order.meter.is_some() { 128 } else { usize::MAX };
+        let expected = self.queue.len().min(max_size).min(most);
         let mut batch = Batch { entries: Vec::with_capacity(expected) };
         let mut cells = Vec::with_capacity(expected);
         let (mut sum, mut swept) = (0, 0);

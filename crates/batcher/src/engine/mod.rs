@@ -68,6 +68,9 @@ impl Engine {
         drive.beside(self.wind_up()).await;
         stop.cancel();
         drive.end().await;
+        if let Some(capacity) = &capacity {
+            announce_change(&self.shared, &capacity.current().borrow(), Instant::now());
+        }
         self.finished = true;
         self.shared.stopped(complete)
     }
@@ -200,15 +203,11 @@ impl<'a> Supply<'a> {
         if let Some(grants) = &mut self.grants
             && grants.has_changed().unwrap_or(false)
         {
-            let before = meter.rate();
             let grant = grants.borrow_and_update().clone();
             meter.set_grant(grant);
-            meter.advance(now);
-            if meter.rate() != before {
-                announce(shared, meter.grant(), now);
-            }
         }
         meter.advance(now);
+        announce_change(shared, meter.grant(), now);
     }
 
     /// Tells the capacity what is needed, if that has changed. Returns how much more cost would change it again.
@@ -247,6 +246,12 @@ impl<'a> Supply<'a> {
         } else {
             receiver.mark_changed();
         }
+    }
+}
+
+fn announce_change(shared: &Shared, grant: &Grant, now: Instant) {
+    if grant.rate_at(now).units() != shared.rate.load(Ordering::Acquire) {
+        announce(shared, grant, now);
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Bucket;
-use crate::{Grant, Rate};
+use crate::Grant;
 
 /// The bucket under a grant: evaluates the grant at the moment of taking, so that a lease that has run out meanwhile
 /// earns nothing, whoever was too late to notice.
@@ -44,10 +44,6 @@ impl Meter {
 
     pub(crate) fn grant(&self) -> &Grant {
         &self.grant
-    }
-
-    pub(crate) fn rate(&self) -> Rate {
-        self.bucket.rate()
     }
 
     /// When the rate changes next by itself.

@@ -1,0 +1,16 @@
+//! The batcher as its users see it, on the paused clock.
+
+#![allow(clippy::unwrap_used)]
+
+mod accept;
+mod bucket;
+mod defects;
+mod drain;
+mod fault;
+mod flush;
+mod idle;
+mod lab;
+mod outcome;
+mod rate;
+mod shared;
+mod shared_law;
