@@ -1,0 +1,198 @@
+//! `cargo xtask chaos`: the demo on a real server that is killed and paused, from a seeded schedule.
+
+mod report;
+mod schedule;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluicegate_testkit::server::NatsServer;
+use time::OffsetDateTime;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use self::report::{Report, Verdict};
+use self::schedule::{Fault, Step, of_run, run_seed};
+use crate::servers::find_nats;
+use crate::shell::{Doing, Failure, Outcome, cargo, program, read, run as run_command};
+use crate::workspace::Workspace;
+
+/// A run that takes longer hangs.
+const RUN_WITHIN: Duration = Duration::from_secs(180);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// How long new runs are begun
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    minutes: u64,
+    /// Repeats the schedule of another run; default: a new one
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// What `sluicegate demo` takes, for example `--orders 5000`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+pub(crate) async fn run(flags: &Flags) -> Outcome {
+    let workspace = Workspace::read()?;
+    run_command(&mut cargo(&["build", "-p", "sluicegate-cli", "--bin", "sluicegate"]))?;
+    find_nats().await?;
+    let server = NatsServer::start().await.doing("cannot start a server")?;
+    let seed = flags.seed.unwrap_or_else(|| fastrand::u64(1..1 << 32));
+    let started = utc();
+    let commit = read(&mut program("git", &["describe", "--always", "--dirty"]))?.trim().to_owned();
+    let dir = workspace.target().join("chaos").join(format!("{started}-{seed}"));
+    let version = format!("nats-server {}", server.version());
+    let harness = Harness {
+        binary: workspace.target().join("debug").join("sluicegate"),
+        arguments: &flags.arguments,
+        server,
+        dir,
+        seed,
+    };
+    let mut report = Report::new(started, seed, flags.minutes, version, commit);
+    eprintln!("seed {seed}, {} minutes, reports in {}", flags.minutes, harness.dir.display());
+    let until = Instant::now() + Duration::from_secs(60 * flags.minutes);
+    while Instant::now() < until {
+        harness.one_run(&mut report).await?;
+    }
+    harness.finish(&report)
+}
+
+struct Harness<'a> {
+    binary: PathBuf,
+    arguments: &'a [String],
+    server: NatsServer,
+    dir: PathBuf,
+    seed: u64,
+}
+
+impl Harness<'_> {
+    async fn one_run(&self, report: &mut Report) -> Outcome {
+        let run = report.runs;
+        report.runs += 1;
+        let dir = self.dir.join(format!("run-{run}"));
+        fs::create_dir_all(&dir).doing(dir.display())?;
+        let steps = of_run(self.seed, run);
+        let began = Instant::now();
+        let mut demo = self.spawn(run, &dir)?;
+        let ended = {
+            let nemesis = self.disturb(&steps, report);
+            tokio::select! {
+                biased;
+                ended = timeout(RUN_WITHIN, demo.wait()) => ended,
+                failed = nemesis => return Err(failed),
+            }
+        };
+        let took = began.elapsed();
+        // The demo may have ended in the middle of a fault: the next run shall find a server.
+        self.server.restart().await.doing("the server does not come back")?;
+        let exit = match ended {
+            Ok(status) => status.doing("cannot wait for the demo")?.code(),
+            Err(_) => {
+                demo.kill().await.doing("cannot end the demo")?;
+                None
+            }
+        };
+        let output = fs::read_to_string(dir.join("stdout.json")).unwrap_or_default();
+        let has_checks = report.take_checks(&serde_json::from_str(&output).unwrap_or(Value::Null));
+        let passed = exit == Some(0) && has_checks;
+        eprintln!("run {run}: {} in {took:.1?}", if passed { "ok" } else { "FAILED" });
+        if passed {
+            fs::remove_dir_all(&dir).doing(dir.display())?;
+        } else {
+            report.failures.push(self.failure(run, exit, &dir, &steps));
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, run: u64, dir: &Path) -> Outcome<Child> {
+        let file = |name: &str| File::create(dir.join(name)).doing(dir.display());
+        let mut command = Command::new(&self.binary);
+        command.args(["demo", "--json", "--server", &self.server.url()]);
+        command.args(["--seed", &run_seed(self.seed, run).to_string()]).args(self.arguments);
+        command
+            .stdin(Stdio::null())
+            .stdout(file("stdout.json")?)
+            .stderr(file("stderr.txt")?)
+            .kill_on_drop(true);
+        command.spawn().doing(self.binary.display())
+    }
+
+    /// Runs the schedule; returns only when the server cannot be disturbed.
+    async fn disturb(&self, steps: &[Step], report: &mut Report) -> Failure {
+        for step in steps {
+            sleep(step.after).await;
+            report.begun(step.fault);
+            if let Err(error) = self.apply(step.fault, report).await {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn apply(&self, fault: Fault, report: &mut Report) -> Outcome {
+        match fault {
+            Fault::Kill(down) => {
+                self.server.kill().await.doing("kill")?;
+                report.confirmed(fault);
+                sleep(down).await;
+                self.server.restart().await.doing("restart")
+            }
+            Fault::Pause(still) => {
+                self.server.pause().doing("pause")?;
+                report.confirmed(fault);
+                sleep(still).await;
+                self.server.resume().doing("resume")
+            }
+        }
+    }
+
+    fn failure(&self, run: u64, exit: Option<i32>, dir: &Path, steps: &[Step]) -> Value {
+        let errors = fs::read_to_string(dir.join("stderr.txt")).unwrap_or_default();
+        let lines: Vec<&str> = errors.lines().collect();
+        json!({
+            "run": run,
+            "exit": exit.map_or_else(|| json!("killed: did not end in time"), Value::from),
+            "last_words": lines[lines.len().saturating_sub(5)..],
+            "output": dir.strip_prefix(&self.dir).unwrap_or(dir),
+            "schedule": steps.iter().map(|step| format!("{step:?}")).collect::<Vec<_>>(),
+            "repeat": format!("cargo xtask chaos --minutes {} --seed {}", 1 + run, self.seed),
+        })
+    }
+
+    fn finish(&self, report: &Report) -> Outcome {
+        let write = |name: &str, text: String| {
+            let path = self.dir.join(name);
+            fs::write(&path, text).doing(path.display())
+        };
+        write("report.json", format!("{:#}\n", report.json()))?;
+        write("report.md", report.markdown())?;
+        println!("{}\n{}", report.markdown(), self.dir.join("report.json").display());
+        match report.verdict() {
+            Verdict::Passed => Ok(()),
+            Verdict::Failed => Err(Failure::new(format!("{} runs failed", report.failures.len()))),
+            Verdict::Inconclusive => {
+                Err(Failure::new("inconclusive: not every kind of fault happened; run longer"))
+            }
+        }
+    }
+}
+
+/// `20261122T023000Z`
+fn utc() -> String {
+    let now = OffsetDateTime::now_utc();
+    let (date, time) = (now.date(), now.time());
+    format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
+}

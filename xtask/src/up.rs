@@ -1,0 +1,44 @@
+//! `cargo xtask up`
+
+use sluicegate_testkit::server::{NatsServer, StanServer, StanStore};
+
+use crate::shell::{Doing, Outcome};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// A NATS Streaming (STAN) server, with its file store
+    #[arg(long, conflicts_with = "version")]
+    stan: bool,
+    /// Default: a free one
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Another version, for example 2.10.26
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+}
+
+pub(crate) async fn run(flags: Flags) -> Outcome {
+    if flags.stan {
+        let builder = StanServer::builder().store(StanStore::File);
+        let builder = flags.port.into_iter().fold(builder, |builder, port| builder.port(port));
+        let server = builder.start().await.doing("cannot start a STAN server")?;
+        announce("nats-streaming-server", server.version(), &server.url());
+        println!("cluster id: {}", server.cluster_id());
+        wait().await?;
+        return server.stop().await.doing("cannot stop it");
+    }
+    let builder = flags.port.into_iter().fold(NatsServer::builder(), |builder, port| builder.port(port));
+    let builder = flags.version.into_iter().fold(builder, |builder, version| builder.version(version));
+    let server = builder.start().await.doing("cannot start a NATS server")?;
+    announce("nats-server", server.version(), &server.url());
+    wait().await?;
+    server.stop().await.doing("cannot stop it")
+}
+
+fn announce(name: &str, version: &str, url: &str) {
+    println!("{name} {version} at {url}\nexport NATS_URL={url}\nCtrl-C stops it and removes its data.");
+}
+
+async fn wait() -> Outcome {
+    tokio::signal::ctrl_c().await.doing("cannot wait for Ctrl-C")
+}
