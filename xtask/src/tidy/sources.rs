@@ -31,10 +31,11 @@ pub(super) fn check() -> Outcome<Findings> {
                 format!("{path}: `{begin} …`: only documentation, mod and pub use stand here")
             }));
         }
-        findings.extend(
-            machine_paths(&text)
-                .map(|(line, found)| format!("{path}:{line}: {found}…: a path of one machine")),
-        );
+        for (n, line) in text.lines().enumerate() {
+            if let Some(found) = machine_path(line, &places) {
+                findings.push(format!("{path}:{}: {found}…: a path of one machine", n + 1));
+            }
+        }
     }
     Ok(findings)
 }
