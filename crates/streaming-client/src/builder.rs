@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use sluicegate_core::{Ignore, Observer};
 
-use crate::backend::{Backend, Session, memory};
+use crate::backend::{Backend, Session, jetstream, memory};
 use crate::event::Events;
 use crate::publish::Outcomes;
 use crate::{Client, ClientId, Cluster, ErrorKind, PublishConfig, StreamError, StreamEvent};
@@ -61,6 +61,17 @@ impl ClientBuilder {
             Some(Backend::Memory(broker)) => {
                 Session::Memory(memory::Session::register(broker, self.id.clone(), Arc::clone(&outcomes))?)
             }
+            Some(Backend::JetStream(config, connection)) => Session::JetStream(
+                jetstream::Session::register(
+                    &cluster,
+                    self.id.clone(),
+                    config,
+                    &self.publish,
+                    connection,
+                    Arc::clone(&outcomes),
+                )
+                .await?,
+            ),
         };
         events.emit(StreamEvent::Registered);
         Ok(Client::assemble(cluster, self.id, session, &self.publish, outcomes))

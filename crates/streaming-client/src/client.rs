@@ -213,10 +213,11 @@ impl Client {
         let (consumer, ack_wait, source) = self.0.session.subscribe(wanted).await?;
         let events = self.0.outcomes.events().clone();
         let core = SubscriptionCore::new(channel, consumer, ack_wait, events, source);
-        let mut subscriptions = self.subscriptions();
-        subscriptions.retain(|core| core.strong_count() > 0);
-        subscriptions.push(Arc::downgrade(&core));
-        drop(subscriptions);
+        {
+            let mut subscriptions = self.subscriptions();
+            subscriptions.retain(|core| core.strong_count() > 0);
+            subscriptions.push(Arc::downgrade(&core));
+        }
         if self.is_closed() {
             // Drained meanwhile, and possibly without this one.
             core.close(false).await;

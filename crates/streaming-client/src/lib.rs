@@ -4,6 +4,8 @@ mod backend;
 mod builder;
 mod client;
 mod config;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
 mod event;
 mod message;
@@ -12,6 +14,7 @@ mod publish;
 mod subscribe;
 
 pub use backend::Backend;
+pub use backend::jetstream::{JetStreamConfig, Storage, StreamMap};
 pub use backend::memory::{MemoryBroker, MemoryBrokerBuilder, MemoryStats, Retention};
 pub use builder::ClientBuilder;
 pub use client::Client;

@@ -1,10 +1,14 @@
 //! The back ends, a closed set dispatched by `match`: no boxed future per message.
 
+pub(crate) mod jetstream;
 pub(crate) mod memory;
 
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use sluicegate_nats::Connection;
+
+use self::jetstream::JetStreamConfig;
 use self::memory::MemoryBroker;
 use crate::message::Delivery;
 use crate::publish::{Outgoing, PubAck, Room};
@@ -17,6 +21,8 @@ use crate::{Capabilities, ClientState, PublishError, StreamError, StreamEvent};
 pub enum Backend {
     /// A broker in this process.
     Memory(MemoryBroker),
+    /// JetStream, over that connection.
+    JetStream(JetStreamConfig, Connection),
 }
 
 impl Backend {
@@ -24,24 +30,32 @@ impl Backend {
     pub fn memory(broker: MemoryBroker) -> Self {
         Self::Memory(broker)
     }
+
+    /// JetStream, over that connection, which the client does not close.
+    pub fn jetstream(config: JetStreamConfig, connection: Connection) -> Self {
+        Self::JetStream(config, connection)
+    }
 }
 
 /// A client's end of its back end.
 #[derive(Debug)]
 pub(crate) enum Session {
     Memory(memory::Session),
+    JetStream(jetstream::Session),
 }
 
 impl Session {
     pub(crate) fn capabilities(&self) -> Capabilities {
         match self {
             Self::Memory(session) => session.capabilities(),
+            Self::JetStream(session) => session.capabilities(),
         }
     }
 
     pub(crate) fn state(&self) -> ClientState {
         match self {
             Self::Memory(_) => ClientState::Registered,
+            Self::JetStream(session) => session.state(),
         }
     }
 
@@ -49,12 +63,14 @@ impl Session {
     pub(crate) fn guid_prefix(&self) -> &str {
         match self {
             Self::Memory(session) => session.guid_prefix(),
+            Self::JetStream(session) => session.guid_prefix(),
         }
     }
 
     pub(crate) async fn publish(&self, outgoing: Outgoing, room: Room) -> Result<PubAck, PublishError> {
         match self {
             Self::Memory(session) => Ok(session.publish(outgoing, room)),
+            Self::JetStream(session) => session.publish(outgoing, room).await,
         }
     }
 
@@ -66,6 +82,10 @@ impl Session {
                 let member = session.subscribe(&wanted)?;
                 Ok((member.consumer(), ack_wait, Source::Memory(member)))
             }
+            Self::JetStream(session) => {
+                let puller = session.subscribe(wanted).await?;
+                Ok((puller.consumer().to_owned(), puller.ack_wait(), Source::JetStream(Box::new(puller))))
+            }
         }
     }
 
@@ -73,6 +93,7 @@ impl Session {
     pub(crate) fn close(&self) {
         match self {
             Self::Memory(session) => session.close(),
+            Self::JetStream(session) => session.close(),
         }
     }
 }
@@ -80,6 +101,7 @@ impl Session {
 /// Where a subscription's messages come from. Dropping it ends the delivery as a crash would.
 pub(crate) enum Source {
     Memory(memory::Member),
+    JetStream(Box<jetstream::Puller>),
 }
 
 impl Source {
@@ -90,6 +112,9 @@ impl Source {
     ) -> Poll<(Delivery, Route)> {
         match self {
             Self::Memory(member) => member.poll_next(cx).map(|(delivery, t)| (delivery, Route::Memory(t))),
+            Self::JetStream(puller) => {
+                puller.poll_next(cx, notes).map(|(delivery, t)| (delivery, Route::JetStream(t)))
+            }
         }
     }
 
@@ -98,6 +123,7 @@ impl Source {
         match self {
             // Memory hands over only what is asked for.
             Self::Memory(_) => 0,
+            Self::JetStream(puller) => puller.stop().await,
         }
     }
 
@@ -105,6 +131,7 @@ impl Source {
     pub(crate) async fn leave(self, forget: bool) {
         match self {
             Self::Memory(member) => member.leave(forget),
+            Self::JetStream(puller) => puller.leave(forget).await,
         }
     }
 }
@@ -112,6 +139,7 @@ impl Source {
 /// Where word about one delivery goes.
 pub(crate) enum Route {
     Memory(memory::Ticket),
+    JetStream(jetstream::Ticket),
 }
 
 impl Route {
@@ -121,6 +149,7 @@ impl Route {
                 ticket.settle(how);
                 Ok(())
             }
+            Self::JetStream(ticket) => ticket.settle(how, patience).await,
         }
     }
 
@@ -130,6 +159,7 @@ impl Route {
                 ticket.in_progress(ack_wait);
                 Ok(())
             }
+            Self::JetStream(ticket) => ticket.in_progress(ack_wait).await,
         }
     }
 }

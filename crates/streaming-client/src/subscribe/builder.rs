@@ -99,7 +99,7 @@ impl<'a> SubscriptionBuilder<'a> {
     pub async fn open(self) -> Result<Subscription, StreamError> {
         let (client, mode) = (self.client, self.mode);
         let core = client.open_subscription(self.finish()?).await?;
-        Ok(Subscription::new(core, mode))
+        Ok(Subscription::new(core, mode, client.clone()))
     }
 
     /// [`open`](Self::open), then [`Subscription::for_each`].

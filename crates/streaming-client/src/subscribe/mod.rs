@@ -22,7 +22,7 @@ pub(crate) use self::core::SubscriptionCore;
 pub use self::core::SubscriptionStats;
 pub use self::failure::Failure;
 pub(crate) use self::settle::{Settle, Settlement};
-use crate::{AckMode, Channel, Message, PublishCounts};
+use crate::{AckMode, Channel, Client, Message, PublishCounts};
 
 /// What draining achieved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,8 @@ impl DrainReport {
 pub struct Subscription {
     core: Arc<SubscriptionCore>,
     mode: AckMode,
+    /// Keeps the client's background tasks alive.
+    _client: Client,
     /// In automatic mode: what was handed out last.
     previous: Option<Arc<Settlement>>,
     acking: Option<ReusableBoxFuture<'static, ()>>,
@@ -68,8 +70,8 @@ pub struct Subscription {
 pub struct SubscriptionHandle(Arc<SubscriptionCore>);
 
 impl Subscription {
-    pub(crate) fn new(core: Arc<SubscriptionCore>, mode: AckMode) -> Self {
-        Self { core, mode, previous: None, acking: None, is_acking: false }
+    pub(crate) fn new(core: Arc<SubscriptionCore>, mode: AckMode, client: Client) -> Self {
+        Self { core, mode, _client: client, previous: None, acking: None, is_acking: false }
     }
 
     /// The channel.
