@@ -1,16 +1,35 @@
 //! Creating, ensuring and finding the stream of a governor.
 
 use sluicegate_core::{LeaseError, LeaseErrorKind};
+use sluicegate_nats::Connection;
 use time::OffsetDateTime;
 
 use crate::stream::Stream;
 use crate::wire::{StoredConfig, StreamInfo};
 
 /// What a sequence begins with, so that tokens grow even when the stream is deleted and made anew: the time in
-/// microseconds, which fits in 53 bits.
-pub(crate) fn seed() -> u64 {
+/// microseconds, which fits in 53 bits. `None`: such a stream is not safe on that server.
+///
+/// nats-server 2.10 forgets, at its next start, everything that is stored in a stream with a seeded sequence for as
+/// long as its very first message is there: leases would be lost to a restart.
+pub(crate) fn seed(connection: &Connection) -> Option<u64> {
     let micros = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000;
-    u64::try_from(micros).unwrap_or(1).max(1)
+    let seed = u64::try_from(micros).ok().filter(|seed| *seed > 0);
+    seed.filter(|_| is_2_11(&version(connection)))
+}
+
+/// The version of the server that we are connected to.
+pub(crate) fn version(connection: &Connection) -> String {
+    connection.client().server_info().version
+}
+
+/// Whether that is nats-server 2.11 or later. One that does not say its version is given the benefit of the doubt.
+pub(crate) fn is_2_11(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) >= (2, 11),
+        _ => true,
+    }
 }
 
 /// The name of a new life of a stream.
@@ -100,10 +119,29 @@ async fn check_kept(
         // It is ours, new and of no use.
         let _ = stream.delete().await;
     }
-    let version = stream.connection().client().server_info().version;
+    let version = version(stream.connection());
     let context = format!(
         "stream {} cannot be made by nats-server {version}: {dropped}; a later version is needed",
         stream.name()
     );
     Err(LeaseError::new(LeaseErrorKind::Unsupported, context))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_before_2_11_are_known() {
+        for (version, recent) in [
+            ("2.10.26", false),
+            ("2.11.0", true),
+            ("2.15.1", true),
+            ("2.9.9", false),
+            ("3.0.0-beta.1", true),
+            ("", true),
+        ] {
+            assert_eq!(is_2_11(version), recent, "{version}");
+        }
+    }
 }

@@ -62,7 +62,7 @@ impl CampaignPool {
     ) -> Result<Self, LeaseError> {
         config.validate()?;
         let stream = Stream::new(connection, config.name.campaign_stream(), options.request_timeout);
-        let wanted = campaign_config(config, make::seed(), &make::incarnation());
+        let wanted = campaign_config(config, make::seed(connection), &make::incarnation());
         let info = make::create(&stream, &wanted, &named(config)).await?;
         Handle::attach(WIRE, stream, options, &info).map(Self)
     }
@@ -88,7 +88,7 @@ impl CampaignPool {
     ) -> Result<Self, LeaseError> {
         config.validate()?;
         let stream = Stream::new(connection, config.name.campaign_stream(), options.request_timeout);
-        let wanted = campaign_config(config, make::seed(), &make::incarnation());
+        let wanted = campaign_config(config, make::seed(connection), &make::incarnation());
         let changeable = ["max_msgs", "max_age", "num_replicas"];
         let info = make::ensure(&stream, &wanted, &named(config), &changeable, |stored| {
             if stored.limit() != Some(config.limit) {

@@ -65,7 +65,7 @@ impl NativePool {
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
         let stream = prepare(connection, config, &options)?;
-        let wanted = native_config(config, make::seed(), &make::incarnation());
+        let wanted = native_config(config, make::seed(connection), &make::incarnation());
         let info = make::create(&stream, &wanted, &named(config)).await?;
         if ttl_of(&info.config) != Some(config.ttl) {
             return Err(other_ttl(&stream, &info, config.ttl));
@@ -92,7 +92,7 @@ impl NativePool {
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
         let stream = prepare(connection, config, &options)?;
-        let wanted = native_config(config, make::seed(), &make::incarnation());
+        let wanted = native_config(config, make::seed(connection), &make::incarnation());
         let ttl = HumanDuration(config.ttl).to_string();
         let changeable = ["max_msgs", "num_replicas"];
         let apply = |stored: &mut StoredConfig| {
@@ -212,8 +212,8 @@ fn prepare(
         let context = "native governors have subjects of their own: leave `subject` out";
         return Err(LeaseError::new(LeaseErrorKind::Invalid, context));
     }
-    let version = connection.client().server_info().version;
-    if !is_recent(&version) {
+    let version = make::version(connection);
+    if !make::is_2_11(&version) {
         let context = format!("native governors need nats-server 2.11 or later, this is {version}");
         return Err(LeaseError::new(LeaseErrorKind::Unsupported, context));
     }
@@ -227,15 +227,6 @@ fn validate_ttl(ttl: Duration) -> Result<(), LeaseError> {
         return Err(LeaseError::new(LeaseErrorKind::Invalid, context));
     }
     Ok(())
-}
-
-/// Whether a server knows times to live of messages. One that does not say its version is asked.
-fn is_recent(version: &str) -> bool {
-    let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
-    match (numbers.next().flatten(), numbers.next().flatten()) {
-        (Some(major), Some(minor)) => (major, minor) >= (2, 11),
-        _ => true,
-    }
 }
 
 /// The fields in which the stream has to be as the configuration says.
@@ -390,20 +381,6 @@ impl LeasePool for NativePool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_before_2_11_are_too_old() {
-        for (version, recent) in [
-            ("2.10.26", false),
-            ("2.11.0", true),
-            ("2.15.1", true),
-            ("2.9.9", false),
-            ("3.0.0-beta.1", true),
-            ("", true),
-        ] {
-            assert_eq!(is_recent(version), recent, "{version}");
-        }
-    }
 
     #[test]
     fn only_whole_seconds_can_be_kept() {

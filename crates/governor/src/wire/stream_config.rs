@@ -210,9 +210,9 @@ fn nanos(duration: Duration) -> Value {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).into()
 }
 
-/// A new campaign stream: choria's, field by field, with a seed for its sequence and a name for its incarnation on
-/// top.
-pub(crate) fn campaign_config(config: &GovernorConfig, seed: u64, incarnation: &str) -> StoredConfig {
+/// A new campaign stream: choria's, field by field, with a seed for its sequence (where there is one) and a name for
+/// its incarnation on top.
+pub(crate) fn campaign_config(config: &GovernorConfig, seed: Option<u64>, incarnation: &str) -> StoredConfig {
     let name = &config.name;
     let subject = config.subject.clone().unwrap_or_else(|| name.campaign_subject());
     fields(json!({
@@ -236,13 +236,13 @@ pub(crate) fn campaign_config(config: &GovernorConfig, seed: u64, incarnation: &
         "allow_direct": false,
         "mirror_direct": false,
         "consumer_limits": {},
-        "first_seq": seed,
+        "first_seq": seed.unwrap_or(0),
         "metadata": { KIND: "governor", INCARNATION: incarnation },
     }))
 }
 
 /// A new native stream. Nobody else's, so it is kept small and read at its leader.
-pub(crate) fn native_config(config: &GovernorConfig, seed: u64, incarnation: &str) -> StoredConfig {
+pub(crate) fn native_config(config: &GovernorConfig, seed: Option<u64>, incarnation: &str) -> StoredConfig {
     let name = &config.name;
     fields(json!({
         "name": name.native_stream(),
@@ -260,7 +260,7 @@ pub(crate) fn native_config(config: &GovernorConfig, seed: u64, incarnation: &st
         "num_replicas": replicas(config),
         "allow_direct": false,
         "allow_msg_ttl": true,
-        "first_seq": seed,
+        "first_seq": seed.unwrap_or(0),
         "metadata": {
             KIND: "leases",
             INCARNATION: incarnation,
@@ -295,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_campaign_stream_is_chorias_field_by_field() {
-        let ours = serde_json::to_value(campaign_config(&config(), 1_795_309_080_033_843, "nonce")).unwrap();
+        let ours =
+            serde_json::to_value(campaign_config(&config(), Some(1_795_309_080_033_843), "nonce")).unwrap();
         let choria = json!({
             "name": "GOVERNOR_T", "description": "Concurrency Governor T", "subjects": ["$GOVERNOR.campaign.T"],
             "retention": "limits", "max_consumers": -1, "max_msgs": 10, "max_bytes": -1,
@@ -352,7 +353,7 @@ mod tests {
 
     #[test]
     fn what_a_server_dropped_is_a_difference() {
-        let wanted = native_config(&config(), 1, "nonce");
+        let wanted = native_config(&config(), Some(1), "nonce");
         let mut returned = wanted.clone();
         returned.set_metadata("_nats.level", "3");
         assert!(returned.differences(&wanted).is_empty(), "a server adds to the metadata");

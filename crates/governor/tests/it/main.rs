@@ -1,4 +1,10 @@
 //! The pools against real servers.
 
 mod contract;
+mod create;
+mod hints;
+mod leaks;
+mod loss;
+mod native;
 mod support;
+mod wire;

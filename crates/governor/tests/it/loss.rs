@@ -1,0 +1,136 @@
+//! How holders learn that their lease is gone.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluicegate_core::{LeasePool, LeasePoolAdmin, LossCause};
+use sluicegate_governor::{CampaignPool, NativePool};
+use sluicegate_nats::Connection;
+use tokio::time::{Instant, timeout};
+
+use crate::support::{
+    LONG, api, config, create_as_choria, info, request, settles_at, shared, soon, stored, unique,
+};
+
+/// A pool looks every third of the time to live: this is well before the deadline, and soon.
+const TTL: Duration = Duration::from_secs(9);
+
+/// What anybody with the right to delete can do, and no pool of this process knows of.
+async fn evict_from_outside(connection: &Connection, stream: &str, sequence: u64) {
+    let gone = api(connection, &format!("STREAM.MSG.DELETE.{stream}"), json!({"seq": sequence})).await;
+    assert_eq!(gone["success"], json!(true), "{gone}");
+}
+
+#[tokio::test]
+async fn somebody_elses_eviction_is_found_out_before_the_deadline() {
+    let connection = shared().await;
+    let campaign = CampaignPool::create(&connection, &config(&unique("gone"), 1, TTL)).await.unwrap();
+    let lease = campaign.try_acquire(&request("a")).await.unwrap().expect("free");
+    evict_from_outside(&connection, campaign.stream(), lease.id().0).await;
+    let cause = timeout(lease.remaining(), campaign.lost(&lease)).await.expect("before the deadline");
+    assert_eq!(cause, LossCause::Gone);
+
+    let native = NativePool::create(&connection, &config(&unique("gone"), 1, TTL)).await.unwrap();
+    let lease = native.try_acquire(&request("a")).await.unwrap().expect("free");
+    let lease = native.renew(&lease).await.unwrap();
+    evict_from_outside(&connection, native.stream(), lease.token().0).await;
+    let cause = timeout(lease.remaining(), native.lost(&lease)).await.expect("before the deadline");
+    assert_eq!(cause, LossCause::Gone);
+}
+
+#[tokio::test]
+async fn our_own_eviction_reset_and_deletion_are_told_at_once() {
+    let connection = shared().await;
+    let name = unique("told");
+    let pool = CampaignPool::create(&connection, &config(&name, 3, LONG * 5)).await.unwrap();
+    let admin = CampaignPool::bind(&connection, &name).await.unwrap();
+    let take = async |holder| pool.try_acquire(&request(holder)).await.unwrap().expect("free");
+    let (evicted, reset) = (take("evicted").await, take("reset").await);
+    let begin = Instant::now();
+    admin.evict(evicted.id()).await.unwrap().expect("was held");
+    assert_eq!(soon(pool.lost(&evicted)).await, LossCause::Evicted);
+    assert_eq!(admin.reset().await.unwrap(), 1);
+    assert_eq!(soon(pool.lost(&reset)).await, LossCause::Reset);
+    let deleted = take("deleted").await;
+    admin.delete().await.unwrap();
+    assert_eq!(soon(pool.lost(&deleted)).await, LossCause::Deleted);
+    assert!(begin.elapsed() < LONG, "nobody had to look, which takes 100 s here");
+    assert!(!pool.release(&deleted).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_lowered_ttl_ends_older_leases_in_time() {
+    let connection = shared().await;
+    let name = unique("lowered");
+    let pool = CampaignPool::create(&connection, &config(&name, 2, LONG)).await.unwrap();
+    let admin = CampaignPool::bind(&connection, &name).await.unwrap();
+    let begin = Instant::now();
+    let lease = pool.try_acquire(&request("a")).await.unwrap().expect("free");
+    let ttl = Duration::from_secs(2);
+    admin.set_ttl(ttl).await.unwrap();
+    assert_eq!(soon(pool.lost(&lease)).await, LossCause::TtlLowered);
+    assert!(begin.elapsed() <= ttl, "not later than the server: {:?}", begin.elapsed());
+    settles_at(&connection, pool.stream(), 0).await;
+    assert!(begin.elapsed() >= ttl, "and the server not earlier: {:?}", begin.elapsed());
+    let next = pool.try_acquire(&request("b")).await.unwrap().expect("free");
+    assert!(next.remaining() <= ttl, "later leases are as short");
+}
+
+#[tokio::test]
+async fn a_ttl_lowered_by_somebody_else_is_found_out() {
+    let connection = shared().await;
+    let pool = CampaignPool::create(&connection, &config(&unique("foreign"), 1, TTL)).await.unwrap();
+    let lease = pool.try_acquire(&request("a")).await.unwrap().expect("free");
+    let mut theirs = info(&connection, pool.stream()).await["config"].clone();
+    theirs["max_age"] = json!(4_000_000_000_u64);
+    theirs["duplicate_window"] = json!(4_000_000_000_u64);
+    let updated = api(&connection, &format!("STREAM.UPDATE.{}", pool.stream()), theirs).await;
+    assert!(updated["error"].is_null(), "{updated}");
+    let cause = timeout(lease.remaining(), pool.lost(&lease)).await.expect("before the first deadline");
+    assert_eq!(cause, LossCause::TtlLowered);
+}
+
+#[tokio::test]
+async fn a_stream_that_disappears_takes_its_leases_along() {
+    let connection = shared().await;
+    let pool = CampaignPool::create(&connection, &config(&unique("vanished"), 1, TTL)).await.unwrap();
+    let lease = pool.try_acquire(&request("a")).await.unwrap().expect("free");
+    api(&connection, &format!("STREAM.DELETE.{}", pool.stream()), Value::Null).await;
+    assert_eq!(timeout(lease.remaining(), pool.lost(&lease)).await, Ok(LossCause::Deleted));
+}
+
+#[tokio::test]
+async fn a_stream_made_anew_is_another_one_and_nothing_is_sent_for_the_old() {
+    let connection = shared().await;
+    let name = unique("anew");
+    create_as_choria(&connection, &name, 1, TTL).await;
+    let pool = CampaignPool::bind(&connection, &name).await.unwrap();
+    let old = pool.try_acquire(&request("old")).await.unwrap().expect("free");
+    let before = pool.describe().await.unwrap().incarnation;
+    api(&connection, &format!("STREAM.DELETE.{}", pool.stream()), Value::Null).await;
+    create_as_choria(&connection, &name, 1, TTL).await;
+    // The new stream counts from one again: the same number is somebody else's slot now.
+    let subject = pool.subject();
+    connection.client().request(subject.to_string(), "somebody".into()).await.unwrap();
+    assert_eq!(old.id().0, 1);
+    assert_eq!(timeout(old.remaining(), pool.lost(&old)).await, Ok(LossCause::Recreated));
+    assert!(!pool.release(&old).await.unwrap());
+    assert_eq!(stored(&connection, pool.stream()).await, 1, "somebody's slot is still taken");
+    assert!(before.is_some());
+}
+
+#[tokio::test]
+async fn a_seeded_stream_made_anew_has_larger_tokens_and_another_incarnation() {
+    let connection = shared().await;
+    let config = config(&unique("seeded"), 1, TTL);
+    let pool = CampaignPool::create(&connection, &config).await.unwrap();
+    let old = pool.try_acquire(&request("old")).await.unwrap().expect("free");
+    let before = pool.describe().await.unwrap().incarnation;
+    api(&connection, &format!("STREAM.DELETE.{}", pool.stream()), Value::Null).await;
+    let again = CampaignPool::create(&connection, &config).await.unwrap();
+    let new = again.try_acquire(&request("new")).await.unwrap().expect("free");
+    assert!(new.token() > old.token(), "tokens grow over a recreation");
+    assert_ne!(again.describe().await.unwrap().incarnation, before);
+    assert_eq!(timeout(old.remaining(), pool.lost(&old)).await, Ok(LossCause::Recreated));
+    assert_eq!(pool.describe().await.unwrap().incarnation, again.describe().await.unwrap().incarnation);
+}
