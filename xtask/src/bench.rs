@@ -30,9 +30,9 @@ pub(crate) fn run(flags: &Flags) -> Outcome {
         command.args(PACKAGES.iter().flat_map(|name| ["-p", name]));
         run_command(command.args(["--benches", "--"]).args(&flags.filter))?;
     }
-    let measured = collect(&results, since)?;
+    let measured = if results.is_dir() { collect(&results, since)? } else { Measured::new() };
     if measured.is_empty() {
-        return Err(Failure::new(format!("no results in {}", results.display())));
+        return Err(Failure::new(format!("no results in {}; run it without --table", results.display())));
     }
     print!("{}", table(&measured));
     Ok(())

@@ -5,6 +5,7 @@ mod cluster;
 mod container;
 mod mortality;
 mod nats_server;
+mod provision;
 mod proxy;
 mod stan_server;
 mod wire;
