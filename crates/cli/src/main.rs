@@ -1,2 +1,89 @@
-//! stub
-fn main() {}
+//! The binary `sluicegate`: parse, call a library, print.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
+
+mod cli;
+mod code;
+mod demo;
+mod error;
+mod failure;
+mod log;
+mod output;
+mod signal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::{Cli, Command};
+use crate::code::Code;
+use crate::error::CliError;
+use crate::output::{BROKEN_PIPE, Format};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    log::init(cli.output.verbose, cli.output.quiet);
+    let (format, verbose) = (cli.output.format(), cli.output.verbose > 0);
+    let outcome = match &cli.command {
+        Command::Demo(args) => demo::run(args, &cli.connect, &cli.output),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::BrokenPipe) => ExitCode::from(BROKEN_PIPE),
+        Err(Failure::Error(error)) => {
+            output::note(&error.render(format, verbose));
+            ExitCode::from(error.code().exit())
+        }
+    }
+}
+
+/// Why a command did not end well.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It says so itself.
+    Error(CliError),
+    /// Nobody reads stdout any more.
+    BrokenPipe,
+}
+
+impl From<CliError> for Failure {
+    fn from(error: CliError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::Error(CliError::new(Code::Internal, format!("cannot write to stdout: {error}"))),
+        }
+    }
+}
+
+/// Help and version are data; everything else that clap says is a usage error, as JSON where JSON was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let wanted_json = std::env::args().any(|arg| matches!(arg.as_str(), "-j" | "--json" | "--format=json"));
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Clap prints help to stdout, errors to stderr, and colours only what goes to a terminal.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ if wanted_json => {
+            let text = error.render().to_string();
+            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let help = "sluicegate --help";
+            output::note(&CliError::new(Code::Usage, message).help(help).render(Format::Json, false));
+            ExitCode::from(Code::Usage.exit())
+        }
+        _ => {
+            let _ = error.print();
+            ExitCode::from(Code::Usage.exit())
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `sluicegate demo`: the main job, guided.
+
+mod check;
+mod narrator;
+mod payment;
+mod publisher;
+mod report;
+mod shop;
+mod store;
+mod story;
+mod world;
+
+use std::sync::Arc;
+
+use sluicegate_nats::ConnectArgs;
+#[cfg(feature = "demo")]
+use sluicegate_nats::Settings;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
+
+use self::narrator::Narrator;
+use self::report::{Parameters, Report};
+#[cfg(feature = "demo")]
+use self::world::NatsWorld;
+use self::world::{CAPACITY_LEASES, MemoryWorld, PAYMENT_SLOTS, World};
+use crate::Failure;
+use crate::cli::{DemoArgs, OutputArgs, Speed};
+use crate::code::Code;
+use crate::error::CliError;
+#[cfg(feature = "demo")]
+use crate::failure;
+use crate::output::{self, Format};
+use crate::signal::Interrupt;
+
+/// Runs the demo on the runtime that its world needs.
+pub(crate) fn run(args: &DemoArgs, connect: &ConnectArgs, output: &OutputArgs) -> Result<(), Failure> {
+    // Only what was typed leads to a server.
+    let on_server = connect.server.is_some() || connect.context.is_some();
+    runtime(args, on_server)?.block_on(async {
+        let narrator = Narrator::new(output.quiet, on_server || args.speed == Speed::Real, args.orders);
+        let interrupt = Interrupt::listen()?;
+        let told = tell(args, on_server.then_some(connect), &narrator, &interrupt).await;
+        narrator.finish();
+        let report = told?;
+        output::print(&report.render(output.format())?)?;
+        report.verdict()?;
+        if let Some(signal) = interrupt.number() {
+            let message = "interrupted; what was measured until then is above";
+            return Err(CliError::new(Code::Interrupted(signal), message).into());
+        }
+        if output.format() == Format::Table {
+            narrator.line("Next: run it on a server: sluicegate demo --server nats://127.0.0.1:4222");
+        }
+        Ok(())
+    })
+}
+
+fn runtime(args: &DemoArgs, on_server: bool) -> Result<Runtime, CliError> {
+    let mut builder = if on_server { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    builder.enable_all();
+    if !on_server && args.speed == Speed::Max {
+        builder.start_paused(true);
+    }
+    builder.build().map_err(|error| CliError::new(Code::Internal, format!("no runtime: {error}")))
+}
+
+async fn tell(
+    args: &DemoArgs,
+    connect: Option<&ConnectArgs>,
+    narrator: &Narrator,
+    interrupt: &Interrupt,
+) -> Result<Report, CliError> {
+    let begin = Instant::now();
+    let world: Arc<dyn World> = match connect {
+        None => Arc::new(MemoryWorld::create().await?),
+        Some(connect) => on_server(args, connect, narrator).await?,
+    };
+    let orders = output::thousands(args.orders);
+    narrator.line(&format!(
+        "Sluicegate demo: seed {}, {orders} orders in two bursts, {}.",
+        args.seed,
+        world.title()
+    ));
+    let parameters = Parameters {
+        backend: if connect.is_some() { "nats" } else { "memory" },
+        orders: args.orders,
+        bursts: 2,
+        seed: args.seed,
+        capacity_per_second: story::CAPACITY,
+        capacity_leases: CAPACITY_LEASES,
+        writers: story::WRITERS,
+        payment_slots: PAYMENT_SLOTS,
+        max_workers: story::MAX_WORKERS,
+    };
+    let told = story::tell(Arc::clone(&world), parameters, narrator, interrupt.token()).await;
+    // Also after a failure nothing is left behind; the failure of the story is the one to report.
+    let left = world.leave(args.keep).await;
+    let report = told?;
+    if let Some(kept) = left? {
+        narrator.line(&kept);
+    }
+    narrator.line(&format!("{:.0} s of story", begin.elapsed().as_secs_f64()));
+    Ok(report)
+}
+
+#[cfg(feature = "demo")]
+async fn on_server(
+    args: &DemoArgs,
+    connect: &ConnectArgs,
+    narrator: &Narrator,
+) -> Result<Arc<dyn World>, CliError> {
+    let settings = Settings::load(connect, &|name: &str| std::env::var(name).ok());
+    let settings = settings.map_err(|error| failure::connecting(&error))?;
+    settings.warnings().iter().for_each(|warning| narrator.line(&format!("warning: {warning}")));
+    let name = format!("sluicegate/{} demo {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    let connection = sluicegate_nats::connect(&settings.with_default_name(name)).await;
+    let connection = connection.map_err(|error| failure::connecting(&error))?;
+    let id = args.id.clone().unwrap_or_else(random_id);
+    Ok(Arc::new(NatsWorld::create(connection, &id).await?))
+}
+
+#[cfg(not(feature = "demo"))]
+async fn on_server(_: &DemoArgs, _: &ConnectArgs, _: &Narrator) -> Result<Arc<dyn World>, CliError> {
+    Err(CliError::new(Code::UnsupportedSetting, "this build runs the demo in memory only")
+        .help("leave --server and --context away, or build with feature `demo`, which brings SQLite"))
+}
+
+#[cfg(feature = "demo")]
+fn random_id() -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let mut random = sluicegate_core::Random::fresh();
+    (0..6).map(|_| char::from(LETTERS[random.below(32) as usize])).collect()
+}

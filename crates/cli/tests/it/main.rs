@@ -1,0 +1,11 @@
+//! The binary as a user runs it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[cfg(feature = "demo")]
+mod bad_input;
+mod memory;
+#[cfg(feature = "demo")]
+mod server;
+mod tool;
+mod usage;

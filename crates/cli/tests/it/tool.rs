@@ -1,0 +1,91 @@
+//! Running the binary.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// The document on stdout.
+    pub(crate) fn document(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+    }
+
+    /// The error document on stderr, which may stand behind lines of the story.
+    pub(crate) fn error(&self) -> Value {
+        let line = self.stderr.lines().last().unwrap_or_default();
+        let document: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {self:#?}"));
+        document["error"].clone()
+    }
+
+    /// Every check has this verdict.
+    pub(crate) fn all_verdicts(&self, verdict: &str) -> bool {
+        let document = self.document();
+        let checks = document["checks"].as_array().cloned().unwrap_or_default();
+        checks.len() == 6 && checks.iter().all(|check| check["verdict"] == verdict)
+    }
+}
+
+/// The tool with arguments, in an environment of its own: no NATS settings, an empty home.
+pub(crate) fn tool(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("NATS_") || name.starts_with("SLUICEGATE_")) {
+            command.env_remove(name);
+        }
+    }
+    command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").env_remove("CI");
+    command
+}
+
+/// Runs it to its end.
+pub(crate) async fn run(args: &[&str]) -> Ended {
+    ended(tool(args).spawn().unwrap()).await
+}
+
+pub(crate) async fn ended(child: Child) -> Ended {
+    let output = child.wait_with_output().await.unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Reads the child's stderr until a line contains `text`; what comes later is read, and given back, by the returned
+/// task.
+pub(crate) async fn until_says(child: &mut Child, text: &str) -> tokio::task::JoinHandle<String> {
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        said.push_str(&line);
+        said.push('\n');
+        if line.contains(text) {
+            return tokio::spawn(async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+                said
+            });
+        }
+    }
+    panic!("ended before it said {text:?}: {said}");
+}
+
+/// Sends a signal by its name, as a shell would.
+pub(crate) async fn signal(child: &Child, name: &str) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
+}

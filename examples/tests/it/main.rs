@@ -1,0 +1,6 @@
+//! What needs two pieces at once.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod shared_capacity;
+mod worker_dies;
