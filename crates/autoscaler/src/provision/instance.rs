@@ -92,6 +92,13 @@ pub trait Launcher: fmt::Debug + Send + Sync + 'static {
     async fn start(&self, spec: &InstanceSpec) -> Result<Box<dyn Instance>, ScalerError>;
 }
 
+#[async_trait]
+impl<L: Launcher + ?Sized> Launcher for Arc<L> {
+    async fn start(&self, spec: &InstanceSpec) -> Result<Box<dyn Instance>, ScalerError> {
+        (**self).start(spec).await
+    }
+}
+
 /// One running instance.
 #[async_trait]
 pub trait Instance: fmt::Debug + Send + Sync + 'static {

@@ -27,9 +27,10 @@ impl Engine {
         let lag = self.meter.last().map_or(0, Load::lag);
         let moving = !self.fleet.starting.is_empty() || self.fleet.draining > 0 || self.fleet.failed > 0;
         let fresh = self.changed.is_some_and(|at| at.elapsed() < self.hold);
+        let flowing = self.meter.since_arrival(self.looked).is_some_and(|ago| ago <= config.steady_tick);
         if self.holding.is_some() {
             config.steady_tick
-        } else if lag > 0 || moving || fresh {
+        } else if lag > 0 || flowing || moving || fresh {
             config.tick
         } else if self.fleet.is_empty() {
             let wakes = self.parts.load.wakes();

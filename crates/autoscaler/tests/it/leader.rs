@@ -1,0 +1,121 @@
+//! Several replicas, one of which orders.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sluicegate_autoscaler::{InstanceContext, Phase, Running, Tasks};
+use sluicegate_core::{Holder, LeasePool, LeasePoolAdmin, MemoryPool};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, until};
+
+const TTL: Duration = Duration::from_secs(10);
+
+fn replica(world: &World, pool: &MemoryPool, name: &str) -> (Running, CancellationToken) {
+    let token = CancellationToken::new();
+    let builder = world.scaler().leader(Arc::new(pool.handle()), Holder::try_new(name).unwrap());
+    (builder.build().unwrap().start(token.clone()), token)
+}
+
+async fn leads(running: &Running) {
+    until(running, "leadership", |status| status.leader.is_some() && status.phase == Phase::Running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_leader_orders_and_its_successor_goes_on() {
+    let world = World::new(500.0, Duration::from_secs(1), 1, |_| 1900.0);
+    let pool = MemoryPool::new(NonZeroU32::MIN, TTL);
+    let (first, first_token) = replica(&world, &pool, "first");
+    leads(&first).await;
+    let (second, second_token) = replica(&world, &pool, "second");
+    until(&first, "a fleet", |status| status.fleet.ready >= 4).await;
+    sleep(Duration::from_secs(60)).await;
+    let standby = second.status().borrow().clone();
+    assert_eq!((standby.phase, standby.leader), (Phase::Standby, None));
+    assert_eq!(second.decisions(), []);
+    assert!(standby.looks > 30, "a standby looks all the time");
+    let target = first.status().borrow().target;
+
+    first_token.cancel();
+    first.join().await.unwrap();
+    leads(&second).await;
+    until(&second, "the order repeated", |_| world.orders().len() > 1).await;
+    assert_eq!(second.status().borrow().target, target, "the fleet was adopted");
+    let fences: Vec<_> = world.orders().iter().map(|order| order.fence).collect();
+    assert!(fences.iter().all(Option::is_some) && fences.is_sorted(), "{fences:?}");
+    assert_eq!(world.orders().last().unwrap().target, target, "ordered again under the new token");
+    second_token.cancel();
+    second.join().await.unwrap();
+    assert_eq!(pool.held().await.unwrap(), [], "the slot was given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_leader_orders_nothing_more() {
+    let world = World::new(500.0, Duration::from_secs(1), 1, |_| 900.0);
+    let pool = MemoryPool::new(NonZeroU32::MIN, TTL);
+    let (first, first_token) = replica(&world, &pool, "first");
+    leads(&first).await;
+    let (second, second_token) = replica(&world, &pool, "second");
+    until(&first, "a fleet", |status| status.fleet.ready == 2).await;
+    for _ in 0..6 {
+        sleep(Duration::from_secs(5)).await;
+        pool.evict(pool.held().await.unwrap()[0].id).await.unwrap();
+    }
+    sleep(TTL).await;
+    let fences: Vec<_> = world.orders().iter().map(|order| order.fence).collect();
+    assert!(fences.is_sorted(), "terms interleave: {fences:?}");
+    for (running, token) in [(first, first_token), (second, second_token)] {
+        token.cancel();
+        running.join().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_instances_of_a_lost_leader_drain() {
+    let world = World::new(500.0, Duration::from_secs(1), 1, |_| 0.0);
+    world.stick(1);
+    let pool = MemoryPool::new(NonZeroU32::MIN, TTL);
+    let alive = Arc::new(AtomicU32::new(0));
+    let mut replicas = Vec::new();
+    for name in ["first", "second"] {
+        let alive = Arc::clone(&alive);
+        let tasks = Tasks::new(move |cx: InstanceContext| {
+            let alive = Arc::clone(&alive);
+            async move {
+                alive.fetch_add(1, Ordering::Relaxed);
+                cx.draining().await;
+                alive.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+        let token = CancellationToken::new();
+        let scaler = sluicegate_autoscaler::Autoscaler::builder(world.clone())
+            .provisioner(tasks)
+            .limits(0..=5)
+            .leader(Arc::new(pool.handle()), Holder::try_new(name).unwrap());
+        let running = scaler.build().unwrap().start(token.clone());
+        if name == "first" {
+            leads(&running).await;
+            until(&running, "an instance", |status| status.fleet.ready == 1).await;
+        }
+        replicas.push((running, token));
+    }
+    let (first, second) = (&replicas[0].0, &replicas[1].0);
+    // Evicted for as long as it takes the other one to get the slot.
+    while second.status().borrow().leader.is_none() {
+        if let Some(held) = pool.held().await.unwrap().first() {
+            pool.evict(held.id).await.unwrap();
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    until(second, "its own instance", |status| status.fleet.ready == 1).await;
+    until(first, "drained", |status| status.fleet.is_empty()).await;
+    assert_eq!(alive.load(Ordering::Relaxed), 1);
+    for (running, token) in replicas {
+        token.cancel();
+        running.join().await.unwrap();
+    }
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
+}
