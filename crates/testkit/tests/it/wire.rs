@@ -22,7 +22,7 @@ impl Wire {
         let mut wire = Self { stream: BufReader::new(stream), requests: 0 };
         assert!(wire.line().await.starts_with("INFO "), "a server greets with INFO");
         wire.send("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nPING\r\n").await;
-        assert_eq!(wire.line().await, "PONG");
+        assert!(wire.pong().await, "a server answers a PING");
         wire.send("SUB in.> 1\r\n").await;
         wire
     }
@@ -52,9 +52,20 @@ impl Wire {
 
     /// Whether the server answers a PING within that time.
     pub(crate) async fn answers(&mut self, within: Duration) -> bool {
-        self.send("PING\r\n").await;
-        let mut line = String::new();
-        matches!(timeout(within, self.stream.read_line(&mut line)).await, Ok(Ok(1..)))
+        self.stream.get_mut().write_all(b"PING\r\n").await.is_ok()
+            && timeout(within, self.pong()).await == Ok(true)
+    }
+
+    /// Waits for the answer to a PING, past what else the server says; `false` = the connection ended.
+    pub(crate) async fn pong(&mut self) -> bool {
+        loop {
+            let mut line = String::new();
+            match self.stream.read_line(&mut line).await {
+                Ok(1..) if line == "PONG\r\n" => return true,
+                Ok(1..) => {}
+                _ => return false,
+            }
+        }
     }
 
     /// One request and its answer, as JSON; an answer without a body (no responders) is `null`.
