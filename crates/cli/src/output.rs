@@ -3,8 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use crate::code::Code;
@@ -63,6 +62,14 @@ pub(crate) fn json(document: &impl Serialize) -> Result<String, CliError> {
         .map_err(|error| CliError::new(Code::Internal, "the result is no JSON").caused_by(&error))
 }
 
+/// Borders as the `nats` tool draws them.
+const ROUNDED: TableStyle = TableStyle::new()
+    .top_border(LineStyle::new('╭', '─', '┬', '╮'))
+    .header_lines(ContentLineStyle::new('│', '│', '│'))
+    .header_separator(LineStyle::new('├', '─', '┼', '┤'))
+    .content_lines(ContentLineStyle::new('│', '│', '│'))
+    .bottom_border(LineStyle::new('╰', '─', '┴', '╯'));
+
 /// A table with a header; columns from `numbers` on stand to the right.
 pub(crate) fn table<const N: usize>(
     header: [&str; N],
@@ -70,7 +77,7 @@ pub(crate) fn table<const N: usize>(
     numbers: std::ops::Range<usize>,
 ) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED.with_rounded_corners().with_solid_inner_borders());
+    table.load_style(ROUNDED);
     table.set_header(header).add_rows(rows.iter().map(|row| row.as_slice()));
     for index in numbers {
         if let Some(column) = table.column_mut(index) {
@@ -112,6 +119,19 @@ mod tests {
         for (number, text) in cases {
             assert_eq!(thousands(number), text);
         }
+    }
+
+    #[test]
+    fn tables_are_as_wide_as_what_they_show() {
+        let rows = [["orders".to_owned(), "20,000".to_owned()], ["calls".to_owned(), "3".to_owned()]];
+        let expected = "\
+╭────────┬────────╮
+│ What   │   Seen │
+├────────┼────────┤
+│ orders │ 20,000 │
+│ calls  │      3 │
+╰────────┴────────╯";
+        assert_eq!(table(["What", "Seen"], &rows, 1..2), expected);
     }
 
     #[test]
