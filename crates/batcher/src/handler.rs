@@ -20,6 +20,19 @@ pub trait Handler<T, R, E>: Send + Sync + 'static {
     async fn handle(&self, batch: &mut Batch<T>, cx: &BatchContext) -> Verdicts<R, E>;
 }
 
+#[async_trait]
+impl<T, R, E, H> Handler<T, R, E> for Arc<H>
+where
+    T: Send + 'static,
+    R: 'static,
+    E: 'static,
+    H: Handler<T, R, E> + ?Sized,
+{
+    async fn handle(&self, batch: &mut Batch<T>, cx: &BatchContext) -> Verdicts<R, E> {
+        (**self).handle(batch, cx).await
+    }
+}
+
 pub(crate) struct Entry<T> {
     pub(crate) payload: Option<T>,
     pub(crate) cost: u32,

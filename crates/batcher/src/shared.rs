@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) max: Option<Rate>,
     /// Free places in the buffer. Its line is the order in which callers wait for one.
     pub(crate) places: Semaphore,
-    /// Somebody waits for a place.
+    /// The engine has been told that the buffer is full, and has not looked yet.
     pub(crate) starved: AtomicBool,
     pub(crate) flush: AtomicBool,
     pub(crate) wake: Arc<Notify>,

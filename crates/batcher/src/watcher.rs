@@ -116,10 +116,11 @@ where
         match self.shared.places.try_acquire() {
             Ok(place) => {
                 place.forget();
+                self.starve_if_full();
                 Ok(operation)
             }
             Err(TryAcquireError::NoPermits) => {
-                self.starve();
+                self.starve_if_full();
                 Err(EnqueueError::new(EnqueueErrorKind::Full, operation))
             }
             Err(TryAcquireError::Closed) => Err(EnqueueError::new(EnqueueErrorKind::ShutDown, operation)),
@@ -134,6 +135,7 @@ where
         match self.shared.places.acquire().await {
             Ok(place) => {
                 place.forget();
+                self.starve_if_full();
                 Ok(operation)
             }
             Err(_closed) => Err(EnqueueError::new(EnqueueErrorKind::ShutDown, operation)),
@@ -141,8 +143,8 @@ where
     }
 
     /// A full buffer is a reason to flush.
-    fn starve(&self) {
-        if !self.shared.starved.swap(true, Ordering::AcqRel) {
+    fn starve_if_full(&self) {
+        if self.shared.places.available_permits() == 0 && !self.shared.starved.swap(true, Ordering::AcqRel) {
             self.shared.wake.notify_one();
         }
     }

@@ -135,8 +135,8 @@ impl Engine {
         now: Instant,
         draining: bool,
     ) -> Rest {
-        let starved = self.shared.starved.swap(false, Ordering::AcqRel);
-        let buffer_full = starved && self.shared.places.available_permits() == 0;
+        self.shared.starved.store(false, Ordering::Release);
+        let buffer_full = self.shared.places.available_permits() == 0;
         let moment = Moment { now, buffer_full, draining };
         let meter = supply.as_mut().map(|supply| {
             supply.follow(&self.shared, now);

@@ -45,8 +45,8 @@ async fn must_not_d02_truncate_small_rates() {
         let store = Store::fast();
         let (_batcher, users) = limited(rate, slice, &store);
         flood(&users, std::iter::repeat(1));
-        sleep(Duration::from_secs(100)).await;
-        assert!(store.total_cost() >= rate * 985 / 10, "{rate}/s: {}", store.total_cost());
+        sleep(Duration::from_secs(30)).await;
+        assert!(store.total_cost() >= rate * 30 * 985 / 1_000, "{rate}/s: {}", store.total_cost());
     }
 }
 
@@ -57,8 +57,8 @@ async fn must_not_d03_drop_fractions() {
     let store = Store::fast();
     let (_batcher, users) = limited(rate, slice, &store);
     flood(&users, std::iter::repeat(1));
-    sleep(Duration::from_secs(20)).await;
-    assert!((19_700..=20_010).contains(&store.total_cost()), "{}", store.total_cost());
+    sleep(Duration::from_secs(5)).await;
+    assert!((4_925..=5_005).contains(&store.total_cost()), "{}", store.total_cost());
     assert!(worst_window(&store.sent(), rate, extra(rate, slice, 1)) <= 0);
 }
 
@@ -148,8 +148,16 @@ async fn must_not_d09_wait_for_a_tick_with_a_full_buffer() {
         .build()
         .unwrap();
     let start = Instant::now();
-    for payload in 0..10_000 {
-        users.enqueue(op(payload)).await.unwrap();
+    let producers = (0..1_000).map(|_| {
+        let users = users.clone();
+        tokio::spawn(async move {
+            for payload in 0..10 {
+                users.enqueue(op(payload)).await.unwrap();
+            }
+        })
+    });
+    for producer in producers.collect::<Vec<_>>() {
+        producer.await.unwrap();
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
@@ -168,8 +176,8 @@ async fn must_not_d10_ramp_one_by_one() {
     let users = watcher(&batcher, &Store::fast());
     flood(&users, std::iter::repeat(1));
     within(Duration::from_secs(1), async || pool.held().await.unwrap().len() == 500).await;
-    sleep(Duration::from_secs(60)).await;
-    assert_eq!(pool.held().await.unwrap().len(), 500);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(pool.held().await.unwrap().len(), 500, "and keep them");
 }
 
 /// Upstream counts a lease from the reply on, so that two owners overlap.

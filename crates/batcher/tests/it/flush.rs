@@ -148,10 +148,10 @@ async fn full_buffer_is_a_reason_to_flush() {
     let (batcher, watcher) = start(Batcher::builder().buffer(3), &store, |w| {
         w.flush(Flush::Linger).linger(Duration::from_secs(600))
     });
-    enqueue(&watcher, 0..3).await;
+    enqueue(&watcher, 0..2).await;
     settle().await;
     assert!(store.sent().is_empty());
-    enqueue(&watcher, [3]).await;
+    enqueue(&watcher, 2..4).await;
     assert_eq!(store.payloads(), [[0, 1, 2]]);
     assert_eq!(reasons(&store), [FlushReason::BufferFull]);
     assert_eq!(batcher.operations_in_buffer(), 1);

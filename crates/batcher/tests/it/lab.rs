@@ -151,6 +151,10 @@ impl Diary {
         move |event: &BatcherEvent| diary.lock().unwrap().push(event.clone())
     }
 
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|event| format!("{event:?}")).collect()
+    }
+
     pub(crate) fn count(&self, matches: impl Fn(&BatcherEvent) -> bool) -> usize {
         self.0.lock().unwrap().iter().filter(|event| matches(event)).count()
     }

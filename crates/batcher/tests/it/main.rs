@@ -5,6 +5,7 @@
 mod accept;
 mod bucket;
 mod defects;
+mod determinism;
 mod drain;
 mod fault;
 mod flush;
@@ -14,3 +15,4 @@ mod outcome;
 mod rate;
 mod shared;
 mod shared_law;
+mod stress;
