@@ -73,3 +73,102 @@ impl PubAck {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::ApiErrorKind;
+
+    fn parse(json: &str) -> Result<PubAck, ApiError> {
+        PubAck::from_json("s", json.as_bytes())
+    }
+
+    fn ack(sequence: u64, duplicate: bool) -> PubAck {
+        PubAck { stream: "GOVERNOR_T".to_owned(), sequence, duplicate, domain: None }
+    }
+
+    #[test]
+    fn spacing_does_not_matter() {
+        for (json, expected) in [
+            (r#"{"stream":"GOVERNOR_T","seq":1}"#, ack(1, false)),
+            (r#"{"stream":"GOVERNOR_T", "seq":1}"#, ack(1, false)),
+            (r#"{"stream":"GOVERNOR_T","seq":2,"duplicate": true}"#, ack(2, true)),
+            (r#"{"stream":"GOVERNOR_T","seq":18446744073709551615,"new":[1]}"#, ack(u64::MAX, false)),
+        ] {
+            assert_eq!(parse(json).unwrap(), expected);
+        }
+        let with_domain = parse(r#"{"stream":"S","domain":"hub","seq":3}"#).unwrap();
+        assert_eq!(with_domain.domain.as_deref(), Some("hub"));
+    }
+
+    #[test]
+    fn errors_of_the_server_keep_code_and_text() {
+        let json = r#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"GOVERNOR_T","seq":0}"#;
+        let error = parse(json).unwrap_err();
+        assert_eq!(error.kind(), ApiErrorKind::Server { code: 503, err_code: 10077 });
+        assert_eq!(error.description(), "maximum messages exceeded");
+        assert_eq!(error.err_code(), Some(10077));
+    }
+
+    #[test]
+    fn what_names_no_stream_or_sequence_is_no_acknowledgement() {
+        let deep = format!(r#"{{"stream":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        let long = format!(r#"{{"stream":"{}","seq":1}}"#, "x".repeat(MAX_ACK));
+        for json in [
+            "",
+            "null",
+            "{}",
+            "[]",
+            r#"{"stream":"","seq":1}"#,
+            r#"{"stream":"S","seq":0}"#,
+            r#"{"stream":"S","seq":-1}"#,
+            r#"{"stream":"S","seq":"1"}"#,
+            r#"{"stream":"S","seq":18446744073709551616}"#,
+            r#"{"stream":"S","seq":1,"seq":2}"#,
+            "\u{feff}{\"stream\":\"S\",\"seq\":1}",
+            &deep,
+            &long,
+        ] {
+            let error = parse(json).unwrap_err();
+            assert_eq!(error.kind(), ApiErrorKind::Malformed, "{json}");
+            assert!(error.is_unknown(), "it may have been stored");
+        }
+    }
+
+    fn message(status: Option<u16>, payload: &[u8]) -> Message {
+        Message {
+            subject: "_INBOX.x".into(),
+            reply: None,
+            payload: payload.to_vec().into(),
+            headers: None,
+            status: status.and_then(|status| StatusCode::try_from(status).ok()),
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[test]
+    fn a_status_is_no_acknowledgement() {
+        let body = br#"{"stream":"S","seq":1}"#;
+        assert!(PubAck::parse(&message(None, body)).is_ok());
+        let nobody = PubAck::parse(&message(Some(503), body)).unwrap_err();
+        assert_eq!(nobody.kind(), ApiErrorKind::Request(RequestErrorKind::NoResponders));
+        let timeout = PubAck::parse(&message(Some(408), body)).unwrap_err();
+        assert_eq!(timeout.kind(), ApiErrorKind::Malformed);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = PubAck::parse(&message(None, &bytes));
+        }
+
+        #[test]
+        fn no_cut_panics_or_passes(cut in 0usize..36) {
+            let json = r#"{"stream":"GOVERNOR_T","seq":12345}"#;
+            prop_assert!(PubAck::from_json("s", &json.as_bytes()[..cut.min(json.len() - 1)]).is_err());
+        }
+    }
+}

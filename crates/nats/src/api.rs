@@ -37,7 +37,9 @@ impl Connection {
                 return Err(invalid.with_source(error).into());
             }
         };
+        tracing::trace!(%subject, request = %String::from_utf8_lossy(&payload), "api request");
         let answer = self.request(&subject, None, payload, timeout).await?;
+        tracing::trace!(%subject, reply = %String::from_utf8_lossy(&answer.payload), "api reply");
         parse(&subject, &answer.payload)
     }
 }
@@ -49,5 +51,36 @@ fn parse<T: DeserializeOwned>(subject: &str, payload: &[u8]) -> Result<T, ApiErr
     match envelope.error {
         Some(body) => Err(ApiError::server(subject, body)),
         None => serde_json::from_slice(payload).map_err(unreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::error::ApiErrorKind;
+
+    #[test]
+    fn errors_of_the_server_come_before_the_shape_of_the_answer() {
+        let json = br#"{"type":"x","error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
+        let error = parse::<Vec<u8>>("s", json).unwrap_err();
+        assert_eq!(error.kind(), ApiErrorKind::Server { code: 404, err_code: 10059 });
+        assert_eq!(error.to_string(), "`s` answered 404/10059: stream not found");
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_malformed() {
+        assert_eq!(parse::<Vec<u8>>("s", b"{}").unwrap_err().kind(), ApiErrorKind::Malformed);
+        assert_eq!(parse::<Value>("s", b"").unwrap_err().kind(), ApiErrorKind::Malformed);
+        assert!(parse::<Value>("s", br#"{"error":null,"success":true}"#).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse::<Value>("s", &bytes);
+        }
     }
 }

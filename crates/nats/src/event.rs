@@ -1,3 +1,5 @@
+use std::fmt;
+
 /// What happens to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,4 +47,33 @@ pub enum Operation {
     Publish,
     /// Subscribe to the subject.
     Subscribe,
+}
+
+impl fmt::Display for NatsEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("connected"),
+            Self::Disconnected => f.write_str("connection lost"),
+            Self::Reconnected => f.write_str("connected again"),
+            Self::CredentialsRefused { reason } => write!(f, "credentials refused: {reason}"),
+            Self::ClientRebuilt => f.write_str("client made anew"),
+            Self::LameDuck => f.write_str("the server is going away"),
+            Self::SlowConsumer { subscription } => {
+                write!(f, "subscription {subscription} is too slow, messages are dropped")
+            }
+            Self::PermissionDenied { subject, operation } => {
+                write!(f, "no permission to {operation} `{subject}`")
+            }
+            Self::ServerError { text } => write!(f, "server error: {text}"),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish to",
+            Self::Subscribe => "subscribe to",
+        })
+    }
 }
