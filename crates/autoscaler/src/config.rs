@@ -147,6 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn reads_as_people_type() {
+        let config: Config =
+            serde_json::from_str(r#"{"max": 5, "zero-after": "10s", "tick": "50ms"}"#).unwrap();
+        let expected = Config {
+            max: 5,
+            zero_after: Some(Duration::from_secs(10)),
+            tick: Duration::from_millis(50),
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+        let misspelt = serde_json::from_str::<Config>(r#"{"max": 5, "zero_after": "10s"}"#);
+        assert!(misspelt.is_err(), "an unknown setting must not be ignored");
+    }
+
+    #[test]
     fn problems_name_the_field() {
         let sound = Config { max: 5, ..Config::default() };
         sound.validate().unwrap();

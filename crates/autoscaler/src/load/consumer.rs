@@ -96,7 +96,7 @@ fn classify(name: &str, error: ApiError) -> ScalerError {
         }
         ApiErrorKind::Request(RequestErrorKind::NotPermitted) => (
             ScalerErrorKind::NotPermitted,
-            format!("consumer `{name}`: grant the right to publish `{}`", error.subject()),
+            format!("consumer `{name}`: the server denies `{}`, grant it", error.subject()),
         ),
         _ => (ScalerErrorKind::Unavailable, format!("consumer `{name}` cannot be observed now")),
     };

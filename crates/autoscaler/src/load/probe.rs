@@ -1,8 +1,9 @@
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use sluicegate_nats::{ApiErrorKind, Connection, RequestErrorKind};
+use sluicegate_nats::{ApiError, ApiErrorKind, Connection, RequestErrorKind};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,7 +26,25 @@ pub(super) struct Probe {
     verb: String,
     expires: Duration,
     works: AtomicBool,
-    last_answer: Mutex<Option<Instant>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_answer: Option<Instant>,
+    /// The server refuses to be asked: it is not asked again.
+    denied: bool,
+}
+
+enum Answer {
+    /// The server said something.
+    Status,
+    /// It said nothing at all: the probe was lost, or a refusal is not told.
+    Silence,
+    /// There is no right to ask.
+    Denied,
+    /// It could not be asked now.
+    Failed,
 }
 
 #[derive(Serialize)]
@@ -48,7 +67,7 @@ impl Probe {
             verb: format!("CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             expires: max_expires.map_or(EXPIRES, |max| max.min(EXPIRES)),
             works: AtomicBool::new(true),
-            last_answer: Mutex::new(None),
+            state: Mutex::default(),
         }
     }
 
@@ -62,30 +81,39 @@ impl Probe {
     /// # Cancel safety
     /// A dropped probe stays parked until it expires, and takes nothing.
     pub(super) async fn answered(&self) {
-        let mut last_answer = self.last_answer.lock().await;
+        let mut state = self.state.lock().await;
         loop {
-            if let Some(last) = *last_answer {
+            if state.denied {
+                return pending().await;
+            }
+            if let Some(last) = state.last_answer {
                 sleep_until(last + APART).await;
             }
             let parked = Instant::now();
-            let pull = Pull { batch: 1, max_bytes: 1, expires: self.expires.as_nanos() };
-            let answer =
-                self.connection.api::<serde_json::Value>(&self.verb, &pull, self.expires + GRACE).await;
-            *last_answer = Some(Instant::now());
-            // Every answer of the server is a status without a body, which is no JSON.
-            let answered = matches!(&answer, Err(error) if error.kind() == ApiErrorKind::Malformed);
-            let silent = matches!(
-                &answer,
-                Err(error) if matches!(
-                    error.kind(),
-                    ApiErrorKind::Request(RequestErrorKind::NotPermitted | RequestErrorKind::TimedOut)
-                )
-            );
-            self.works.store(!silent, Ordering::Relaxed);
-            // An answer at the time of expiry says that nothing came.
-            if answered && parked.elapsed() < self.expires.mul_f64(0.95) {
-                return;
+            let answer = self.park().await;
+            state.last_answer = Some(Instant::now());
+            self.works.store(matches!(answer, Answer::Status | Answer::Failed), Ordering::Relaxed);
+            match answer {
+                // An answer at the time of expiry says that nothing came.
+                Answer::Status if parked.elapsed() < self.expires.mul_f64(0.95) => return,
+                Answer::Status | Answer::Failed | Answer::Silence => {}
+                Answer::Denied => {
+                    state.denied = true;
+                    tracing::warn!(verb = self.verb, "no right to probe: an idle consumer is polled instead");
+                }
             }
+        }
+    }
+
+    async fn park(&self) -> Answer {
+        let pull = Pull { batch: 1, max_bytes: 1, expires: self.expires.as_nanos() };
+        let answer = self.connection.api::<serde_json::Value>(&self.verb, &pull, self.expires + GRACE).await;
+        match answer.as_ref().map_err(ApiError::kind) {
+            // Every answer of the server is a status without a body, which is no JSON.
+            Ok(_) | Err(ApiErrorKind::Malformed) => Answer::Status,
+            Err(ApiErrorKind::Request(RequestErrorKind::NotPermitted)) => Answer::Denied,
+            Err(ApiErrorKind::Request(RequestErrorKind::TimedOut)) => Answer::Silence,
+            Err(_) => Answer::Failed,
         }
     }
 }

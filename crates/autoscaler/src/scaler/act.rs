@@ -124,13 +124,16 @@ impl Engine {
         if lost + lead.ttl() > Instant::now() || !self.parts.provisioner.is_local() {
             return;
         }
-        self.lost = None;
-        self.drain(Reason::LeaderLost).await;
+        if self.drain(Reason::LeaderLost).await {
+            self.lost = None;
+        }
     }
 
-    /// Tells the instances that live in this process to end.
-    async fn drain(&mut self, why: Reason) {
-        match self.scale(&Order::new(0, why).fenced(self.fence)).await {
+    /// Tells the instances that live in this process to end; `false` if nobody took the order.
+    async fn drain(&mut self, why: Reason) -> bool {
+        let drained = self.scale(&Order::new(0, why).fenced(self.fence)).await;
+        let taken = drained.is_ok();
+        match drained {
             Ok(fleet) => {
                 if self.target > 0 {
                     let (from, fence) = (self.target, self.fence);
@@ -143,6 +146,7 @@ impl Engine {
                 self.parts.events.emit(ScalerEvent::OrderFailed { to: 0, problem: with_causes(&error) });
             }
         }
+        taken
     }
 
     /// Drains what lives in this process, and gives the slot back last.

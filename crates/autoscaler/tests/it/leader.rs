@@ -119,3 +119,18 @@ async fn local_instances_of_a_lost_leader_drain() {
     }
     assert_eq!(alive.load(Ordering::Relaxed), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_cannot_renew_leads_with_gaps() {
+    let world = World::new(500.0, Duration::from_secs(1), 1, |t| if t < 60.0 { 0.0 } else { 1900.0 });
+    let pool = MemoryPool::builder(NonZeroU32::MIN, TTL).renewable(false).build();
+    let (running, token) = replica(&world, &pool, "only");
+    leads(&running).await;
+    let first = running.status().borrow().leader;
+    until(&running, "a later term", |status| status.leader > first).await;
+    until(&running, "a fleet", |status| status.fleet.ready >= 4).await;
+    let fences: Vec<_> = world.orders().iter().map(|order| order.fence).collect();
+    assert!(fences.is_sorted(), "{fences:?}");
+    token.cancel();
+    running.join().await.unwrap();
+}
