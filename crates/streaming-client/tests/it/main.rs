@@ -3,4 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 mod contract;
+mod group;
+mod mapping;
+mod memory;
+mod restart;
 mod support;

@@ -183,9 +183,10 @@ impl Shared {
     fn finish(&self, token: Token, result: impl FnOnce(crate::Guid) -> PublishResult) {
         let Some(entry) = self.slab().remove(token) else { return };
         let result = result(entry.guid);
-        // Room first: whoever is told may publish at once.
-        drop(entry.room);
+        // Counted before there is room, so that an emptied window means that all are counted; room before word, so
+        // that whoever is told may publish at once.
         self.outcomes.note(&result);
+        drop(entry.room);
         // Nobody waits any more: the event has been told.
         let _ = entry.tell.send(result);
     }

@@ -43,6 +43,10 @@ impl Slots {
         Self { inner: Mutex::default(), waker: AtomicWaker::new(), remembers }
     }
 
+    pub(super) fn remembers(&self) -> bool {
+        self.remembers
+    }
+
     pub(super) fn arrive(&self, sequence: u64, expires: Instant) -> Arrival {
         let mut inner = self.lock();
         let seen = inner.unsettled.contains_key(&sequence);

@@ -66,6 +66,9 @@ impl Ticket {
         let word = Bytes::from_static(b"+ACK");
         match self.link.connection().request(&self.reply, None, word, patience).await {
             Ok(_) => Ok(()),
+            // The position is gone. It was ours alone, will be made anew, and copies of what was settled here do not
+            // get past the slots.
+            Err(error) if error.kind() == RequestErrorKind::NoResponders && self.slots.remembers() => Ok(()),
             Err(error) => Err(failure(error)),
         }
     }

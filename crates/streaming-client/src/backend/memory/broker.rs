@@ -232,8 +232,8 @@ impl MemoryBroker {
         }
         drop(state);
         for (result, room, outcomes, tell) in results {
-            drop(room);
             outcomes.note(&result);
+            drop(room);
             // Nobody waits any more: the event has been told.
             let _ = tell.send(result);
         }
