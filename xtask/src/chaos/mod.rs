@@ -160,7 +160,7 @@ impl Harness<'_> {
             "last_words": lines[lines.len().saturating_sub(5)..],
             "output": dir.strip_prefix(&self.dir).unwrap_or(dir),
             "schedule": steps.iter().map(|step| format!("{step:?}")).collect::<Vec<_>>(),
-            "repeat": format!("cargo xtask chaos --minutes {} --seed {}", 1 + run, self.seed),
+            "repeat": format!("cargo xtask chaos --minutes {} --seed {} -- {}", 1 + run, self.seed, self.arguments.join(" ")),
         })
     }
 
