@@ -76,6 +76,17 @@ pub enum BatcherEvent {
         /// Operations that did not.
         failed: usize,
     },
+    /// A batch whose handler had not started when a lease it was paid for with ended: the process was frozen in
+    /// between. The handler is not called, the operations go back to the head of their queue, the budget is gone.
+    #[non_exhaustive]
+    StartedTooLate {
+        /// Which batch.
+        batch: BatchId,
+        /// Whose.
+        watcher: Arc<str>,
+        /// How many operations.
+        len: usize,
+    },
     /// The handler panicked; the operations of the batch end as `Panicked`.
     #[non_exhaustive]
     HandlerPanicked {
@@ -163,7 +174,9 @@ impl Events {
     /// Writes the tracing event and tells the observer; its panics are caught and counted.
     pub(crate) fn emit(&self, event: &BatcherEvent) {
         match event {
-            BatcherEvent::HandlerPanicked { .. } | BatcherEvent::PoolError { .. } => tracing::warn!(?event),
+            BatcherEvent::HandlerPanicked { .. }
+            | BatcherEvent::StartedTooLate { .. }
+            | BatcherEvent::PoolError { .. } => tracing::warn!(?event),
             BatcherEvent::BatchStarted { .. } | BatcherEvent::BatchEnded { .. } => tracing::trace!(?event),
             _ => tracing::debug!(?event),
         }

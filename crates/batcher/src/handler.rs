@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{BatchId, FlushReason, Grant, Verdicts};
@@ -94,6 +95,7 @@ pub struct BatchContext {
     pub(crate) reason: FlushReason,
     pub(crate) cost: u64,
     pub(crate) grant: Option<Grant>,
+    pub(crate) start_by: Option<Instant>,
     pub(crate) cancellation: CancellationToken,
 }
 

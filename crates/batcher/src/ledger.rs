@@ -85,7 +85,7 @@ impl Ledger {
 
     pub(crate) fn batch_ended(&self) {
         self.batches.fetch_sub(1, Ordering::AcqRel);
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// A queued operation was cancelled; it stays in the queue until the engine comes by.
@@ -93,6 +93,10 @@ impl Ledger {
         self.end(Outcome::Cancelled, 1);
         self.end_cost(cost.into());
         self.abandoned.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Lets the engine look.
+    pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) max: Option<Rate>,
     /// Free places in the buffer. Its line is the order in which callers wait for one.
     pub(crate) places: Semaphore,
+    /// Operations that wait again after their places were given away.
+    pub(crate) overdraft: AtomicUsize,
     /// The engine has been told that the buffer is full, and has not looked yet.
     pub(crate) starved: AtomicBool,
     pub(crate) flush: AtomicBool,
@@ -90,6 +92,7 @@ impl Shared {
             places: Semaphore::new(config.buffer.get()),
             config,
             max,
+            overdraft: AtomicUsize::new(0),
             starved: AtomicBool::new(false),
             flush: AtomicBool::new(false),
             wake: Arc::new(Notify::new()),
@@ -119,6 +122,13 @@ impl Shared {
 
     pub(crate) fn fresh_lanes(&self) -> Vec<Box<dyn Lane>> {
         std::mem::take(&mut lock(&self.lanes).fresh)
+    }
+
+    /// So many operations wait no longer.
+    pub(crate) fn free_places(&self, places: usize) {
+        let take = |owed: usize| (owed > 0).then(|| owed.saturating_sub(places));
+        let owed = self.overdraft.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or(0);
+        self.places.add_permits(places.saturating_sub(owed));
     }
 
     fn books(&self) -> Vec<Arc<dyn Books>> {

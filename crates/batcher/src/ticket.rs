@@ -55,6 +55,14 @@ impl<R, E> Cell<R, E> {
         }
     }
 
+    /// The operation has not reached its handler after all.
+    pub(crate) fn requeue(&self) {
+        let mut phase = lock(&self.phase);
+        if let Phase::Running(waker) = &mut *phase {
+            *phase = Phase::Queued(waker.take());
+        }
+    }
+
     /// Tells the ticket. False: the operation had been cancelled and is counted already.
     pub(crate) fn settle(&self, outcome: Outcome<R, E>) -> bool {
         let mut outcome = Some(outcome);
@@ -130,14 +138,18 @@ impl<R, E> Drop for Ticket<R, E> {
     fn drop(&mut self) {
         let mut phase = lock(&self.cell.phase);
         let (next, cancelled) = match &*phase {
-            Phase::Queued(_) => (Phase::Abandoned, true),
+            Phase::Queued(_) => {
+                // Counted before the engine can see and sweep it.
+                self.cell.ledger.abandon(self.cell.cost);
+                (Phase::Abandoned, true)
+            }
             _ => (Phase::Detached, false),
         };
         let old = mem::replace(&mut *phase, next);
         drop(phase);
         drop(old);
         if cancelled {
-            self.cell.ledger.abandon(self.cell.cost);
+            self.cell.ledger.wake();
         }
     }
 }

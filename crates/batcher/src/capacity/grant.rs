@@ -40,6 +40,8 @@ pub struct LeasedShare {
     pub from: Instant,
     /// It earns until here, exclusive: the lease's deadline less a guard.
     pub until: Instant,
+    /// What was paid for with it has to have started by then: the lease's deadline.
+    pub deadline: Instant,
     /// Which lease.
     pub lease: LeaseId,
     /// Its newest token, for a datastore that checks it.
@@ -83,6 +85,12 @@ impl Grant {
     /// The rate at that instant.
     pub fn rate_at(&self, at: Instant) -> Rate {
         Rate(self.reserved.0.saturating_add(self.leased_at(at).0))
+    }
+
+    /// By when what is paid for at that instant has to have started: the earliest deadline of the parts that earn.
+    pub fn start_by(&self, at: Instant) -> Option<Instant> {
+        let usable = self.shares.iter().filter(|share| share.from <= at && at < share.until);
+        usable.map(|share| share.deadline).min()
     }
 
     /// When the rate changes by itself, after that instant.

@@ -245,6 +245,7 @@ impl<'a> Holdings<'a> {
             rate: Rate::per_second(source.factor),
             from: held.from,
             until: held.lease.deadline() - SharedCapacity::GUARD,
+            deadline: held.lease.deadline(),
             lease: held.lease.id(),
             token: held.lease.token(),
         });

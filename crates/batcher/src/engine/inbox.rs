@@ -42,7 +42,11 @@ struct Content<T, R, E> {
     accepted_cost: u64,
     /// The engine wants to be woken from this many operations, or this much cost, on.
     alarm: Alarm,
+    /// Batches that come back, in the order in which they left.
+    returned: Vec<Vec<Slot<T, R, E>>>,
     closed: bool,
+    /// Nobody will fetch anything any more.
+    ended: bool,
 }
 
 /// When an inbox wakes the engine.
@@ -60,10 +64,11 @@ impl Alarm {
 }
 
 /// What an inbox held.
-pub(crate) struct Haul {
+pub(crate) struct Haul<T, R, E> {
     pub(crate) cost: u64,
     pub(crate) since: Option<Instant>,
     pub(crate) accepted_cost: u64,
+    pub(crate) returned: Vec<Vec<Slot<T, R, E>>>,
 }
 
 impl<T, R, E> Content<T, R, E> {
@@ -81,7 +86,9 @@ impl<T, R, E> Inbox<T, R, E> {
             accepted: 0,
             accepted_cost: 0,
             alarm: Alarm::NEXT,
+            returned: Vec::new(),
             closed: false,
+            ended: false,
         };
         let ledger = Arc::new(Ledger::new(Arc::clone(&shared.wake)));
         Arc::new(Self { name, content: Mutex::new(content), ledger })
@@ -121,11 +128,22 @@ impl<T, R, E> Inbox<T, R, E> {
     }
 
     /// Swaps the content for the empty vector `spare`.
-    pub(crate) fn fetch(&self, spare: &mut Vec<Slot<T, R, E>>) -> Haul {
+    pub(crate) fn fetch(&self, spare: &mut Vec<Slot<T, R, E>>) -> Haul<T, R, E> {
         let mut content = lock(&self.content);
         mem::swap(&mut content.slots, spare);
         let cost = mem::take(&mut content.cost);
-        Haul { cost, since: content.since.take(), accepted_cost: content.accepted_cost }
+        let returned = mem::take(&mut content.returned);
+        Haul { cost, since: content.since.take(), accepted_cost: content.accepted_cost, returned }
+    }
+
+    /// Takes back a batch that has not reached its handler. At the end of everything it gives it back.
+    pub(crate) fn put_back(&self, slots: Vec<Slot<T, R, E>>) -> Result<(), Vec<Slot<T, R, E>>> {
+        let mut content = lock(&self.content);
+        if content.ended {
+            return Err(slots);
+        }
+        content.returned.push(slots);
+        Ok(())
     }
 
     /// Sets the alarm. True: it would have rung already.
@@ -163,9 +181,10 @@ where
     }
 
     fn end_waiting(&self) {
+        lock(&self.content).ended = true;
         let mut slots = Vec::new();
-        self.fetch(&mut slots);
-        for slot in slots {
+        let haul = self.fetch(&mut slots);
+        for slot in haul.returned.into_iter().flatten().chain(slots) {
             slot.shut_down(&self.ledger);
         }
     }

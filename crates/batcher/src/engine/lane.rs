@@ -131,6 +131,16 @@ impl<T, R, E> TypedLane<T, R, E> {
         Some(slot)
     }
 
+    /// Operations that have left before are the first to leave again.
+    fn take_back(&mut self, slots: Vec<Slot<T, R, E>>) {
+        self.ages.push_front((Instant::now(), slots.len()));
+        self.flush += slots.len();
+        for slot in slots.into_iter().rev() {
+            self.cost += u64::from(slot.operation.cost);
+            self.queue.push_front(slot);
+        }
+    }
+
     /// Removes cancelled operations at the head; all of them once they are a quarter of the queue.
     fn sweep(&mut self) {
         let ledger = Arc::clone(self.inbox.ledger());
@@ -166,7 +176,7 @@ impl<T, R, E> TypedLane<T, R, E> {
         }
         if swept > 0 {
             ledger.swept(swept);
-            self.shared.places.add_permits(swept);
+            self.shared.free_places(swept);
         }
     }
 }
@@ -189,6 +199,9 @@ where
             self.ages.push_back((since, self.spare.len()));
             self.cost += haul.cost;
             self.queue.extend(self.spare.drain(..));
+        }
+        for slots in haul.returned.into_iter().rev() {
+            self.take_back(slots);
         }
         self.sweep();
     }
@@ -287,7 +300,7 @@ where
         }
         self.inbox.ledger().swept(swept);
         let len = batch.entries.len();
-        self.shared.places.add_permits(len + swept);
+        self.shared.free_places(len + swept);
         if len == 0 {
             return None;
         }
@@ -296,12 +309,12 @@ where
             watcher: Arc::clone(self.inbox.name()),
             reason: order.reason,
             cost: sum,
+            start_by: order.meter.as_ref().and_then(|meter| meter.grant().start_by(order.now)),
             grant: order.meter.map(|meter| meter.grant().clone()),
             cancellation: self.shared.abort.clone(),
         };
         let oldest_wait = order.now.saturating_duration_since(oldest);
-        let (shared, ledger) = (Arc::clone(&self.shared), Arc::clone(self.inbox.ledger()));
-        let running = Running::new(batch, cells, cx, ledger, shared);
+        let running = Running::new(batch, cells, cx, Arc::clone(&self.inbox), Arc::clone(&self.shared));
         let handler = Arc::clone(&self.handler);
         Some(Departure {
             len,

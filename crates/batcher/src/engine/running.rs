@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::inbox::{Inbox, Slot};
 use super::lane::Task;
 use crate::handler::Batch;
 use crate::ledger::{Ledger, Outcome};
 use crate::shared::Shared;
 use crate::ticket::Cell;
-use crate::{BatchContext, BatcherEvent, Handler, OpError, Verdicts};
+use crate::{BatchContext, BatcherEvent, Handler, OpError, Operation, Verdicts};
 
 /// A batch that is about to leave.
 pub(crate) struct Departure {
@@ -30,6 +31,7 @@ pub(crate) struct Running<T, R, E> {
     batch: Batch<T>,
     cells: Vec<Option<Arc<Cell<R, E>>>>,
     cx: BatchContext,
+    inbox: Arc<Inbox<T, R, E>>,
     started: Instant,
     permit: Permit,
     concluded: bool,
@@ -58,17 +60,22 @@ where
         batch: Batch<T>,
         cells: Vec<Option<Arc<Cell<R, E>>>>,
         cx: BatchContext,
-        ledger: Arc<Ledger>,
+        inbox: Arc<Inbox<T, R, E>>,
         shared: Arc<Shared>,
     ) -> Self {
+        let ledger = Arc::clone(inbox.ledger());
         ledger.started(batch.len());
         shared.batches_running.fetch_add(1, Ordering::AcqRel);
         shared.batches_started.fetch_add(1, Ordering::AcqRel);
         let permit = Permit { ledger, shared };
-        Self { batch, cells, cx, started: Instant::now(), permit, concluded: false }
+        Self { batch, cells, cx, inbox, started: Instant::now(), permit, concluded: false }
     }
 
     pub(crate) async fn run(mut self, handler: Arc<dyn Handler<T, R, E>>) {
+        if self.cx.start_by.is_some_and(|by| by <= Instant::now()) {
+            self.put_back();
+            return;
+        }
         let abort = self.permit.shared.abort.clone();
         let (batch, cx) = (&mut self.batch, &self.cx);
         let ended = tokio::select! {
@@ -90,6 +97,29 @@ where
 }
 
 impl<T, R, E> Running<T, R, E> {
+    /// The handler has seen nothing yet, and must not any more.
+    fn put_back(&mut self) {
+        self.concluded = true;
+        let len = self.batch.len();
+        let mut slots = Vec::with_capacity(len);
+        for (entry, cell) in self.batch.entries.drain(..).zip(self.cells.drain(..)) {
+            if let Some(cell) = &cell {
+                cell.requeue();
+            }
+            if let Some(payload) = entry.payload {
+                slots.push(Slot { operation: Operation::new(payload).cost(entry.cost), cell });
+            }
+        }
+        self.permit.shared.overdraft.fetch_add(len, Ordering::AcqRel);
+        let refused = self.inbox.put_back(slots);
+        self.permit.ledger.handed_back(len);
+        let (batch, watcher) = (self.cx.id, Arc::clone(&self.cx.watcher));
+        self.permit.shared.events.emit(&BatcherEvent::StartedTooLate { batch, watcher, len });
+        for slot in refused.err().into_iter().flatten() {
+            slot.shut_down(&self.permit.ledger);
+        }
+    }
+
     fn conclude_with(&mut self, verdicts: Verdicts<R, E>) {
         let len = self.batch.len();
         let outcomes = verdicts.settle(len);

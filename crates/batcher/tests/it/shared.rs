@@ -4,12 +4,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_batcher::{Batcher, BatcherEvent, Share, SharedCapacity, SharedCapacityBuilder};
+use sluicegate_batcher::{BatchId, Batcher, BatcherEvent, Share, SharedCapacity, SharedCapacityBuilder};
 use sluicegate_core::{Holder, LeaseErrorKind, LeasePool, LeasePoolAdmin, LossCause, MemoryPool, Request};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::lab::{Diary, Store, TestWatcher, op, settle, watcher, within};
+use crate::lab::{Diary, Store, TestWatcher, assert_books, op, settle, watcher, within};
 
 const TTL: Duration = Duration::from_secs(10);
 
@@ -233,6 +234,50 @@ async fn the_token_of_each_share_is_in_the_grant() {
         .unwrap();
     let first = users.call(op(1)).await.unwrap();
     assert!(first >= 1);
+}
+
+/// Between the budget and the handler's start a minute passes.
+#[tokio::test(start_paused = true)]
+async fn frozen_process_sends_nothing_late() {
+    let pool = pool(1);
+    let diary = Diary::default();
+    let (frozen, observer) = (Arc::new(Notify::new()), diary.observer());
+    let freeze = Arc::clone(&frozen);
+    let capacity = of(&pool, "w").factor(1_000).build().await.unwrap();
+    let (batcher, _engine) = Batcher::builder()
+        .capacity(capacity)
+        .buffer(2)
+        .observer(move |event: &BatcherEvent| {
+            observer(event);
+            if matches!(event, BatcherEvent::BatchStarted { batch: BatchId(1), .. }) {
+                freeze.notify_one();
+            }
+        })
+        .start(CancellationToken::new())
+        .unwrap();
+    // Woken before the batch's task is spawned, so it runs before it.
+    tokio::spawn(async move {
+        frozen.notified().await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+    });
+    let start = Instant::now();
+    let store = Store::fast();
+    let users = watcher(&batcher, &store);
+    let dropped = users.submit(op(1)).await.unwrap();
+    let kept = users.submit(op(2)).await.unwrap();
+    within(Duration::from_secs(61), async || batcher.stats().batches_started == 1).await;
+    settle().await;
+    assert_eq!(diary.count(|event| matches!(event, BatcherEvent::StartedTooLate { len: 2, .. })), 1);
+    assert_books(&batcher);
+    drop(dropped);
+    assert_eq!(kept.await.unwrap(), 2);
+    assert_eq!(store.payloads(), [[2]]);
+    assert!(store.sent()[0].at >= start + Duration::from_secs(60));
+    assert_books(&batcher);
+    for payload in 3..5 {
+        users.try_enqueue(op(payload)).expect("as many places as before");
+    }
+    assert!(users.try_enqueue(op(5)).is_err(), "and not more");
 }
 
 #[tokio::test(start_paused = true)]

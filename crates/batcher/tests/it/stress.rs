@@ -56,3 +56,25 @@ async fn many_producers_on_many_threads() {
         assert_books(&batcher);
     }
 }
+
+/// Nobody but the engine could wake them: one wake-up lost, and all of them wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_few_callers_that_wait_for_each_result() {
+    let (batcher, _engine) = Batcher::builder().start(CancellationToken::new()).unwrap();
+    let store = Store::fast();
+    let users = batcher.watcher(store.handler()).build().unwrap();
+    let callers: Vec<_> = (0..3)
+        .map(|_| {
+            let users = users.clone();
+            tokio::spawn(async move {
+                for payload in 0..5_000 {
+                    assert_eq!(users.call(op(payload)).await.unwrap(), payload);
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        timeout(Duration::from_secs(60), caller).await.expect("stuck").unwrap();
+    }
+    assert_books(&batcher);
+}
