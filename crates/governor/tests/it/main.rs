@@ -6,5 +6,6 @@ mod hints;
 mod leaks;
 mod loss;
 mod native;
+mod permissions;
 mod support;
 mod wire;
