@@ -4,7 +4,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde_json::Value;
 use sluicegate_nats::{
-    ConnectErrorKind, Connection, NatsEvent, RequestErrorKind, Settings, connect, connect_observed,
+    ConnectErrorKind, Connection, NatsEvent, RequestErrorKind, Settings, connect, connect_context,
+    connect_observed,
 };
 use sluicegate_testkit::server::{Fault, NatsServer, Proxy};
 use tokio::time::{Instant, timeout};
@@ -67,6 +68,24 @@ async fn a_foreign_client_serves_without_events() {
     stream(&connection, "CONNECT_FOREIGN", serde_json::json!({})).await;
     assert_eq!(stored(&connection, "CONNECT_FOREIGN").await, 0);
     connection.drain(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_context_is_three_lines_to_a_connection() {
+    let server = NatsServer::shared().await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("nats/context");
+    std::fs::create_dir_all(&directory).unwrap();
+    let context = serde_json::json!({ "url": server.url(), "inbox_prefix": "_INBOX.context" });
+    std::fs::write(directory.join("prod.json"), context.to_string()).unwrap();
+    let root = home.path().to_str().unwrap().to_owned();
+    let env = move |name: &str| (name == "XDG_CONFIG_HOME").then(|| root.clone());
+    let connection = connect_context("prod", &env).await.unwrap();
+    echo(&connection, "connect.context").await;
+    let answer = connection.request("connect.context", None, text("x"), PATIENCE).await.unwrap();
+    assert!(answer.subject.starts_with("_INBOX.context."), "{}", answer.subject);
+    let error = connect_context("prdo", &env).await.unwrap_err();
+    assert_eq!(error.kind(), ConnectErrorKind::ContextNotFound);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod connect;
 mod credentials;
+mod jwt;
 mod permissions;
 mod publish;
 mod supervise;
