@@ -95,11 +95,13 @@ impl<R, E> Cell<R, E> {
 #[must_use = "dropping a ticket cancels its operation; detach() lets it go on"]
 pub struct Ticket<R, E> {
     cell: Arc<Cell<R, E>>,
+    /// The result has been handed out.
+    taken: bool,
 }
 
 impl<R, E> Ticket<R, E> {
     pub(crate) fn new(cell: Arc<Cell<R, E>>) -> Self {
-        Self { cell }
+        Self { cell, taken: false }
     }
 
     /// Lets the operation go on; its result will be counted and dropped.
@@ -113,7 +115,8 @@ impl<R, E> Future for Ticket<R, E> {
     type Output = Result<R, OpError<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut phase = lock(&self.cell.phase);
+        let ticket = self.get_mut();
+        let mut phase = lock(&ticket.cell.phase);
         let stale = match &mut *phase {
             Phase::Queued(waker) | Phase::Running(waker) => match waker {
                 Some(waker) if waker.will_wake(cx.waker()) => None,
@@ -123,6 +126,7 @@ impl<R, E> Future for Ticket<R, E> {
                 let Phase::Ready(outcome) = mem::replace(&mut *phase, Phase::Taken) else {
                     return Poll::Pending;
                 };
+                ticket.taken = true;
                 return Poll::Ready(outcome);
             }
             // Polled again after its end, which a future may answer as it likes.
@@ -136,6 +140,9 @@ impl<R, E> Future for Ticket<R, E> {
 
 impl<R, E> Drop for Ticket<R, E> {
     fn drop(&mut self) {
+        if self.taken {
+            return;
+        }
         let mut phase = lock(&self.cell.phase);
         let (next, cancelled) = match &*phase {
             Phase::Queued(_) => {
