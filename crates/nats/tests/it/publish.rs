@@ -51,7 +51,13 @@ async fn a_message_expires() {
     let connection = connected(&NatsServer::shared().await.unwrap().url()).await;
     stream(&connection, "PUBLISH_TTL", json!({ "allow_msg_ttl": true })).await;
     let publish = Publish::new("PUBLISH_TTL", "x").ttl(Duration::from_secs(1));
-    connection.publish(publish.clone()).await.unwrap();
+    connection.publish(publish).await.unwrap();
+    let expiring = async {
+        while stored(&connection, "PUBLISH_TTL").await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, expiring).await.unwrap();
     stream(&connection, "PUBLISH_NO_TTL", json!({})).await;
     let error = connection.publish(Publish::new("PUBLISH_NO_TTL", "x").ttl(Duration::from_secs(1))).await;
     assert_eq!(error.unwrap_err().err_code(), Some(code::MESSAGE_TTL_DISABLED));

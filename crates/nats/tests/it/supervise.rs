@@ -19,7 +19,7 @@ async fn a_client_that_ended_is_replaced() {
 }
 
 #[tokio::test]
-async fn events_of_the_server_are_told() {
+async fn a_reader_that_is_too_slow_is_told() {
     let server = NatsServer::shared().await.unwrap();
     let connection = connected(&server.url()).await;
     let mut events = connection.events();
