@@ -76,7 +76,7 @@ impl Load {
     }
 }
 
-/// Where the load comes from: [`ConsumerLoad`], or a source of your own.
+/// Where the load comes from: `ConsumerLoad`, or a source of your own.
 #[async_trait]
 pub trait LoadSource: fmt::Debug + Send + Sync + 'static {
     /// What the scaler is called in events, decisions and logs.
