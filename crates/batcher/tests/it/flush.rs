@@ -151,7 +151,9 @@ async fn full_buffer_is_a_reason_to_flush() {
     enqueue(&watcher, 0..2).await;
     settle().await;
     assert!(store.sent().is_empty());
+    let full = Instant::now();
     enqueue(&watcher, 2..4).await;
+    assert_eq!(full.elapsed(), Duration::ZERO);
     assert_eq!(store.payloads(), [[0, 1, 2]]);
     assert_eq!(reasons(&store), [FlushReason::BufferFull]);
     assert_eq!(batcher.operations_in_buffer(), 1);

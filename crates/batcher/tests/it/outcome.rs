@@ -123,7 +123,7 @@ async fn drop_before_dispatch_frees_target_and_place() {
 async fn cancelled_among_many_never_reaches_the_handler() {
     let store = Store::held_up();
     let (batcher, _engine) =
-        Batcher::builder().max_concurrent_batches(1).start(CancellationToken::new()).unwrap();
+        Batcher::builder().buffer(100).max_concurrent_batches(1).start(CancellationToken::new()).unwrap();
     let users = watcher(&batcher, &store);
     users.enqueue(op(1_000)).await.unwrap();
     settle().await;
@@ -140,6 +140,12 @@ async fn cancelled_among_many_never_reaches_the_handler() {
     let stats = batcher.stats();
     assert_eq!((stats.outcomes.cancelled, stats.outcomes.done), (2, 99));
     assert_books(&batcher);
+    users.try_enqueue(op(0)).unwrap();
+    settle().await;
+    for payload in 0..100 {
+        users.try_enqueue(op(payload)).expect("every place is free again");
+    }
+    assert!(users.try_enqueue(op(0)).is_err());
 }
 
 #[tokio::test(start_paused = true)]

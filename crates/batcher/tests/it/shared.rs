@@ -107,6 +107,16 @@ async fn need_gone_releases_after_hold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_stays_until_the_debt_is_paid() {
+    let pool = pool(1);
+    let writer = start(of(&pool, "w").factor(100).hold(Duration::from_millis(10)), &Store::fast()).await;
+    writer.users.call(op(0).cost(100)).await.unwrap();
+    assert_eq!(writer.batcher.needs_capacity(), 0);
+    let kept = within(Duration::from_secs(2), async || pool.held().await.unwrap().is_empty()).await;
+    assert!(kept >= Duration::from_millis(900), "{kept:?}: it takes a second to earn 99 units");
+}
+
+#[tokio::test(start_paused = true)]
 async fn leases_are_renewed_beyond_their_first_life() {
     let pool = pool(4);
     let store = Store::held_up();
