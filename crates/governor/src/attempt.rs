@@ -8,10 +8,10 @@ use sluicegate_nats::async_nats::{HeaderMap, Statistics, header};
 use tokio::time::{Instant, sleep};
 
 use crate::pool::Pool;
-use crate::wire::{Answer, GetMessage, duplicate_window, read_answer};
+use crate::wire::{Answer, GetMessage, read_answer};
 use crate::{backoff, reaper};
 
-/// How much earlier than the server says its memory of ids is taken to end.
+/// How much earlier than the server says its memory of ids is taken to end, at most.
 const FORGETFUL: Duration = Duration::from_secs(5);
 
 /// One campaign for one slot: a message that is sent until the server has said what became of it, always under the
@@ -46,7 +46,6 @@ impl Attempt {
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_MESSAGE_ID, &*id);
         headers.insert(header::NATS_EXPECTED_STREAM, &**pool.stream.name());
-        let max_age = if own_subject { Duration::MAX } else { ttl };
         Self {
             id,
             subject,
@@ -54,7 +53,7 @@ impl Attempt {
             headers,
             holder,
             ttl,
-            window: duplicate_window(max_age),
+            window: pool.board.window(),
             first_send: Instant::now(),
             link: Link::of(pool.stream.connection()),
         }
@@ -75,8 +74,10 @@ impl Attempt {
     /// From then on a further try could be stored as a new message beside the old one, because the server has
     /// forgotten the id and the old one lives on. `None`: the old one is gone by then.
     pub(crate) fn forgotten_at(&self) -> Option<Instant> {
-        let window = if self.own_subject { self.window.saturating_sub(FORGETFUL) } else { self.window };
-        (self.ttl > window).then(|| self.first_send + self.window.saturating_sub(FORGETFUL))
+        let certain = self.window.saturating_sub(FORGETFUL.min(self.window / 4));
+        // Streams whose messages expire by their age forget an id no sooner than its message.
+        let lasting = if self.own_subject { certain } else { self.window };
+        (self.ttl > lasting).then(|| self.first_send + certain)
     }
 
     /// Whether a slot that was asked for at that time cannot be used any more.

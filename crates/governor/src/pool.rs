@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) subject: String,
     pub(crate) limit: NonZeroU32,
     pub(crate) ttl: Duration,
+    /// For how long the server remembers message ids.
+    pub(crate) window: Duration,
 }
 
 /// The two ways of keeping leases in a stream.
@@ -77,6 +79,7 @@ impl Pool {
         let Ok(facts) = (self.wire.read)(&info.config) else { return false };
         self.board.set_limit(facts.limit);
         self.board.set_ttl(facts.ttl, self.wire.ttl_applies_to_held);
+        self.board.set_window(facts.window);
         let mut subject = self.subject.write().unwrap_or_else(PoisonError::into_inner);
         let moved = **subject != *facts.subject;
         if moved {
@@ -183,7 +186,7 @@ impl Handle {
         info: &StreamInfo,
     ) -> Result<Arc<Self>, LeaseError> {
         let facts = (wire.read)(&info.config)?;
-        let board = Board::meet(stream.name(), Identity::of(info), facts.limit, facts.ttl);
+        let board = Board::meet(stream.name(), Identity::of(info), &facts);
         let emitter = Emitter::new(Arc::clone(stream.name()), Arc::clone(&options.observer));
         let pool = Arc::new(Pool {
             wire,

@@ -19,6 +19,7 @@ pub(crate) use self::hints::{HandleId, Mark};
 pub(crate) use self::identity::Identity;
 pub(crate) use self::leases::{Floor, Live};
 use self::leases::{Leases, Standing};
+use crate::pool::Facts;
 
 /// Stream name and incarnation, which nobody else's stream has.
 type Key = (String, String);
@@ -36,6 +37,8 @@ pub(crate) struct Board {
 struct State {
     limit: NonZeroU32,
     ttl: Duration,
+    /// For how long the server remembers message ids.
+    window: Duration,
     identity: Identity,
     hints: Hints,
     leases: Leases,
@@ -45,7 +48,7 @@ struct State {
 
 impl Board {
     /// The board of that life of that stream.
-    pub(crate) fn meet(stream: &str, identity: Identity, limit: NonZeroU32, ttl: Duration) -> Arc<Self> {
+    pub(crate) fn meet(stream: &str, identity: Identity, facts: &Facts) -> Arc<Self> {
         let key = (stream.to_owned(), identity.incarnation().to_string());
         let mut boards = BOARDS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(board) = boards.get(&key).and_then(Weak::upgrade) {
@@ -53,8 +56,9 @@ impl Board {
         }
         boards.retain(|_, board| board.strong_count() > 0);
         let state = State {
-            limit,
-            ttl,
+            limit: facts.limit,
+            ttl: facts.ttl,
+            window: facts.window,
             identity,
             hints: Hints::default(),
             leases: Leases::default(),
@@ -71,6 +75,14 @@ impl Board {
 
     pub(crate) fn ttl(&self) -> Duration {
         self.lock().ttl
+    }
+
+    pub(crate) fn window(&self) -> Duration {
+        self.lock().window
+    }
+
+    pub(crate) fn set_window(&self, window: Duration) {
+        self.lock().window = window;
     }
 
     pub(crate) fn limit(&self) -> NonZeroU32 {
@@ -269,7 +281,9 @@ mod tests {
 
     fn meet(incarnation: &str) -> Arc<Board> {
         let identity = Identity::named(incarnation);
-        Board::meet("meet", identity, NonZeroU32::MIN, Duration::from_secs(1))
+        let second = Duration::from_secs(1);
+        let facts = Facts { subject: "s".into(), limit: NonZeroU32::MIN, ttl: second, window: second };
+        Board::meet("meet", identity, &facts)
     }
 
     #[test]

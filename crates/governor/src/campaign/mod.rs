@@ -229,7 +229,7 @@ fn facts(config: &StoredConfig) -> Result<Facts, LeaseError> {
     if config.flag("sealed") || config.flag("deny_delete") {
         return misconfigured("leases cannot be released (sealed or deny_delete)");
     }
-    Ok(Facts { subject: subject.to_owned(), limit, ttl })
+    Ok(Facts { subject: subject.to_owned(), limit, ttl, window: config.duplicate_window() })
 }
 
 #[async_trait]

@@ -6,7 +6,8 @@ use sluicegate_core::{
     HeldLease, HumanDuration, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LeasePoolAdmin, LossCause,
 };
 
-use super::{NativePool, validate_ttl};
+use super::NativePool;
+use super::facts::validate_ttl;
 use crate::event::GovernorEvent;
 use crate::wire::TTL;
 

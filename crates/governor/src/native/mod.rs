@@ -1,4 +1,5 @@
 mod admin;
+mod facts;
 mod renew;
 
 use std::num::NonZeroU32;
@@ -13,20 +14,17 @@ use sluicegate_core::{
 };
 use sluicegate_nats::Connection;
 
+use self::facts::{lease_id, named, other_ttl, prepare, ttl_of};
 use crate::attempt::{Attempt, Granted, campaign};
 use crate::board::Live;
 use crate::event::GovernorEvent;
-use crate::pool::{Facts, Handle, Wire};
+use crate::pool::{Handle, Wire};
 use crate::stream::Stream;
-use crate::wire::{GetMessage, LEASE_HEADER, StoredConfig, StoredMessage, StreamInfo, TTL, native_config};
+use crate::wire::{GetMessage, StoredConfig, TTL, native_config};
 use crate::{GovernorConfig, GovernorName, PoolOptions, make, reaper};
 
-/// Fields of the stream that a configuration names, whatever else it says. The ttl stands in the metadata.
-const NAMED: [&str; 6] =
-    ["max_msgs", "max_age", "discard", "retention", "max_msgs_per_subject", "allow_msg_ttl"];
-
 const WIRE: Wire = Wire {
-    read: facts,
+    read: facts::read,
     renewable: true,
     ttl_applies_to_held: false,
     expiry_grain: Duration::from_millis(10),
@@ -201,89 +199,6 @@ fn ttl_header(ttl: Duration) -> String {
     format!("{}s", ttl.as_secs())
 }
 
-fn prepare(
-    connection: &Connection,
-    config: &GovernorConfig,
-    options: &PoolOptions,
-) -> Result<Stream, LeaseError> {
-    config.validate()?;
-    validate_ttl(config.ttl)?;
-    if config.subject.is_some() {
-        let context = "native governors have subjects of their own: leave `subject` out";
-        return Err(LeaseError::new(LeaseErrorKind::Invalid, context));
-    }
-    let version = make::version(connection);
-    if !make::is_2_11(&version) {
-        let context = format!("native governors need nats-server 2.11 or later, this is {version}");
-        return Err(LeaseError::new(LeaseErrorKind::Unsupported, context));
-    }
-    Ok(Stream::new(connection, config.name.native_stream(), options.request_timeout))
-}
-
-/// Servers count these times in seconds.
-fn validate_ttl(ttl: Duration) -> Result<(), LeaseError> {
-    if ttl.as_secs() == 0 || ttl.subsec_nanos() > 0 {
-        let context = format!("ttl is {ttl:?}: native leases last whole seconds, at least one");
-        return Err(LeaseError::new(LeaseErrorKind::Invalid, context));
-    }
-    Ok(())
-}
-
-/// The fields in which the stream has to be as the configuration says.
-fn named(config: &GovernorConfig) -> Vec<&'static str> {
-    let mut named = NAMED.to_vec();
-    named.push("subjects");
-    named.extend(config.replicas.map(|_| "num_replicas"));
-    named
-}
-
-fn ttl_of(config: &StoredConfig) -> Option<Duration> {
-    config.metadata(TTL)?.parse::<HumanDuration>().ok().map(Duration::from)
-}
-
-fn other_ttl(stream: &Stream, info: &StreamInfo, want: Duration) -> LeaseError {
-    let have = info.config.metadata(TTL).unwrap_or("not set");
-    let want = HumanDuration(want);
-    let context = format!("stream {} exists with another configuration: ttl {have} → {want}", stream.name());
-    LeaseError::new(LeaseErrorKind::Conflict, context)
-}
-
-fn facts(config: &StoredConfig) -> Result<Facts, LeaseError> {
-    let stream = config.text("name").unwrap_or_default();
-    let misconfigured = |problem: &str| {
-        Err(LeaseError::new(
-            LeaseErrorKind::Misconfigured,
-            format!("stream {stream} cannot be used as a native governor: {problem}"),
-        ))
-    };
-    let Some(prefix) = config.subject().and_then(|subject| subject.strip_suffix('>')) else {
-        return misconfigured("it has not exactly one subject that ends in `>`");
-    };
-    let Some(limit) = config.limit() else { return misconfigured("it has no limit; set one with `ensure`") };
-    let Some(ttl) = ttl_of(config).filter(|ttl| validate_ttl(*ttl).is_ok()) else {
-        return misconfigured("its metadata does not say the ttl; set one with `ensure`");
-    };
-    if !config.flag("allow_msg_ttl") {
-        return misconfigured("its messages have no time to live (allow_msg_ttl is off)");
-    }
-    if config.text("discard") != Some("new") {
-        return misconfigured(
-            "it drops the oldest lease where it should refuse a new one (discard is not `new`)",
-        );
-    }
-    if config.flag("sealed") || config.flag("deny_delete") {
-        return misconfigured("leases cannot be released (sealed or deny_delete)");
-    }
-    Ok(Facts { subject: prefix.to_owned(), limit, ttl })
-}
-
-/// Which lease a message belongs to: its own sequence, or the one that a renewal carries along.
-fn lease_id(message: &StoredMessage) -> LeaseId {
-    let carried = message.header(LEASE_HEADER).and_then(|id| id.parse().ok());
-    // Nobody renews a lease that is younger than the renewal; whoever says so lies.
-    LeaseId(carried.filter(|id| *id <= message.seq).unwrap_or(message.seq))
-}
-
 #[async_trait]
 impl LeasePool for NativePool {
     async fn describe(&self) -> Result<PoolDescription, LeaseError> {
@@ -375,35 +290,5 @@ impl LeasePool for NativePool {
 
     fn line(&self) -> &WaitQueue {
         &self.0.line
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_seconds_can_be_kept() {
-        for (millis, fits) in [(0, false), (999, false), (1000, true), (1500, false), (60_000, true)] {
-            assert_eq!(validate_ttl(Duration::from_millis(millis)).is_ok(), fits, "{millis} ms");
-        }
-    }
-
-    #[test]
-    fn a_renewed_message_says_which_lease_it_is() {
-        let message = |headers: &str| -> StoredMessage {
-            use base64::Engine;
-            let headers = base64::engine::general_purpose::STANDARD.encode(headers);
-            let json = format!(r#"{{"seq":9,"hdrs":"{headers}","time":"2026-11-22T00:49:02Z"}}"#);
-            serde_json::from_str(&json).unwrap()
-        };
-        assert_eq!(lease_id(&message("NATS/1.0\r\nSluicegate-Lease: 4\r\n\r\n")), LeaseId(4));
-        for unusable in [
-            "NATS/1.0\r\n\r\n",
-            "NATS/1.0\r\nSluicegate-Lease: x\r\n\r\n",
-            "NATS/1.0\r\nSluicegate-Lease: 10\r\n\r\n",
-        ] {
-            assert_eq!(lease_id(&message(unusable)), LeaseId(9), "{unusable}");
-        }
     }
 }

@@ -8,9 +8,7 @@ mod stream_info;
 
 pub(crate) use ack::{Answer, read_answer};
 pub(crate) use message::{DeleteMessage, Done, Found, GetMessage, Purged, StoredMessage};
-pub(crate) use stream_config::{
-    Differences, INCARNATION, StoredConfig, TTL, campaign_config, duplicate_window, native_config,
-};
+pub(crate) use stream_config::{Differences, INCARNATION, StoredConfig, TTL, campaign_config, native_config};
 pub(crate) use stream_info::StreamInfo;
 
 /// The header by which a renewed native lease says which lease it is: the sequence of its first message.

@@ -19,7 +19,7 @@ pub(crate) const TTL: &str = "sluicegate.ttl";
 const LONGEST_WINDOW: Duration = Duration::from_secs(120);
 
 /// For how long a stream of that maximum age remembers message ids, unless it was made with another window.
-pub(crate) fn duplicate_window(max_age: Duration) -> Duration {
+fn duplicate_window(max_age: Duration) -> Duration {
     LONGEST_WINDOW.min(max_age)
 }
 
@@ -46,6 +46,12 @@ impl StoredConfig {
     /// The maximum age; none if messages never expire.
     pub(crate) fn max_age(&self) -> Option<Duration> {
         self.nanoseconds("max_age")
+    }
+
+    /// For how long message ids are remembered.
+    pub(crate) fn duplicate_window(&self) -> Duration {
+        let unset = || duplicate_window(self.max_age().unwrap_or(LONGEST_WINDOW));
+        self.nanoseconds("duplicate_window").unwrap_or_else(unset)
     }
 
     fn nanoseconds(&self, field: &str) -> Option<Duration> {
@@ -336,6 +342,16 @@ mod tests {
             assert_eq!(set, expected, "window {window} s, age {age} → {new_age} s");
             assert_eq!(config.max_age(), Some(Duration::from_secs(new_age)));
         }
+    }
+
+    #[test]
+    fn the_window_is_read_where_it_is_set() {
+        assert_eq!(
+            stored(r#"{"duplicate_window":2000000000,"max_age":9000000000}"#).duplicate_window().as_secs(),
+            2
+        );
+        assert_eq!(stored(r#"{"max_age":9000000000}"#).duplicate_window().as_secs(), 9);
+        assert_eq!(stored(r#"{"max_age":0}"#).duplicate_window().as_secs(), 120);
     }
 
     #[test]

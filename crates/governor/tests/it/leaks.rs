@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use sluicegate_core::{FencingToken, LeaseErrorKind, LeasePool, Request};
+use futures::StreamExt;
+use serde_json::json;
+use sluicegate_core::{FencingToken, LeaseErrorKind, LeasePool, LeasePoolAdmin, Request};
 use sluicegate_governor::{CampaignPool, GovernorEvent, NativePool, PoolOptions};
+use sluicegate_nats::async_nats::Subscriber;
 use sluicegate_testkit::server::{Direction, Fault, NatsServer, Proxy};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::{
-    LONG, SOON, config, connection, request, server, settles_at, shared, soon, stored, unique, watched,
+    LONG, SOON, api, config, connection, create_as_choria, info, overhear, request, server, settles_at,
+    shared, soon, stored, unique, watched,
 };
 
 /// Attempts that are each dropped after some 50 to 200 µs; gives back what was granted in time.
@@ -97,6 +101,18 @@ async fn behind_a_proxy(
     (proxy, pool, around)
 }
 
+/// Waits until an attempt was sent for the second time, under the same id: by then the first try is given up.
+async fn repeated(seen: &mut Subscriber) {
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let message = soon(seen.next()).await.expect("seen");
+        let id =
+            message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id")).map(ToString::to_string);
+        ids.push(id.expect("has an id"));
+    }
+    assert_eq!(ids[0], ids[1], "the same attempt");
+}
+
 #[tokio::test]
 async fn an_attempt_without_an_answer_is_repeated_under_its_id() {
     let server = server("2.15.1").await;
@@ -104,18 +120,15 @@ async fn an_attempt_without_an_answer_is_repeated_under_its_id() {
     let (observer, mut events) = watched();
     let (proxy, pool, around) = behind_a_proxy(&server, options.observer(observer)).await;
 
+    let mut seen = overhear(&server.url(), "$GOVERNOR.campaign.T").await;
+
     // The request arrives, the answer does not.
     proxy.set_one_way(Direction::ToClient, Fault::Hold);
     let campaigning = tokio::spawn({
         let pool = pool.clone();
         async move { pool.try_acquire(&request("patient")).await }
     });
-    settles_at(&around, pool.stream(), 1).await;
-    // The first try has timed out by the time a second one was sent.
-    let sent = proxy.held(Direction::ToClient);
-    while proxy.held(Direction::ToClient) <= sent {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    repeated(&mut seen).await;
     proxy.set(Fault::Pass);
     let lease = soon(campaigning).await.unwrap().unwrap().expect("granted");
     assert_eq!(stored(&around, pool.stream()).await, 1, "one attempt, one slot");
@@ -243,4 +256,52 @@ async fn native_leases_survive_a_killed_server() {
     let connection = connection(&server.url()).await;
     let pool = NativePool::create(&connection, &config("T", 5, LONG * 5)).await.unwrap();
     survives_kills(&pool, &server, &request("survivor")).await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_a_slot_that_is_gone_is_not_taken_for_a_slot() {
+    let server = server("2.15.1").await;
+    let options = PoolOptions::default().request_timeout(Duration::from_millis(300));
+    let (proxy, pool, around) = behind_a_proxy(&server, options).await;
+    let mut seen = overhear(&server.url(), "$GOVERNOR.campaign.T").await;
+
+    proxy.set_one_way(Direction::ToClient, Fault::Hold);
+    let campaigning = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.try_acquire(&request("stale")).await }
+    });
+    repeated(&mut seen).await;
+    // The server remembers the id, and answers with the number of a message that an operator has removed.
+    let evicted = CampaignPool::bind(&around, "T").await.unwrap().reset().await.unwrap();
+    assert_eq!(evicted, 1);
+    proxy.set(Fault::Pass);
+    let lease = soon(campaigning).await.unwrap().unwrap().expect("granted by another attempt");
+    let held = pool.held().await.unwrap();
+    assert_eq!(held.iter().map(|held| held.id).collect::<Vec<_>>(), [lease.id()], "held is what was granted");
+}
+
+#[tokio::test]
+async fn an_attempt_whose_id_is_forgotten_is_found_by_looking() {
+    let server = server("2.15.1").await;
+    let around = connection(&server.url()).await;
+    create_as_choria(&around, "T", 3, LONG * 5).await;
+    let mut theirs = info(&around, "GOVERNOR_T").await["config"].clone();
+    let window = Duration::from_secs(2);
+    theirs["duplicate_window"] = json!(2_000_000_000_u64);
+    let updated = api(&around, "STREAM.UPDATE.GOVERNOR_T", theirs).await;
+    assert!(updated["error"].is_null(), "{updated}");
+
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let through = connection(&proxy.url()).await;
+    let options = PoolOptions::default()
+        .request_timeout(Duration::from_millis(100))
+        .resolve_for(Duration::from_millis(300));
+    let pool = CampaignPool::bind_with(&through, "T", options).await.unwrap();
+    proxy.set_one_way(Direction::ToClient, Fault::Hold);
+    let error = soon(pool.try_acquire(&request("forgotten"))).await.unwrap_err();
+    assert_eq!(error.kind(), LeaseErrorKind::Unknown, "{error}");
+    tokio::time::sleep(window * 2).await;
+    assert_eq!(stored(&around, "GOVERNOR_T").await, 1, "no repetition became a second message");
+    proxy.set(Fault::Pass);
+    settles_at(&around, "GOVERNOR_T", 0).await;
 }
