@@ -48,15 +48,19 @@ impl Outcomes {
         match result {
             Ok(_) => _ = self.stored.fetch_add(1, Ordering::Relaxed),
             Err(error) if error.outcome() == Outcome::NotDone => {
-                self.not_done.fetch_add(1, Ordering::Relaxed);
-                let event = StreamEvent::PublishNotDone { guid: error.guid().clone(), kind: error.kind() };
-                self.events.emit(event);
+                self.refused(StreamEvent::PublishNotDone { guid: error.guid().clone(), kind: error.kind() });
             }
             Err(error) => {
                 self.unknown.fetch_add(1, Ordering::Relaxed);
                 self.events.emit(StreamEvent::PublishUnknown { guid: error.guid().clone() });
             }
         }
+    }
+
+    /// Counts a publish that was not done, and tells of it.
+    pub(crate) fn refused(&self, event: StreamEvent) {
+        self.not_done.fetch_add(1, Ordering::Relaxed);
+        self.events.emit(event);
     }
 
     pub(crate) fn counts(&self) -> PublishCounts {

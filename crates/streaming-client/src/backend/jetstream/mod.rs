@@ -83,7 +83,7 @@ impl Session {
             Some(resolved) => resolved,
             None => match self.streams.resolve(&self.link, &outgoing.channel).await {
                 Ok(resolved) => resolved,
-                Err(error) => return Err(PublishError::not_done(outgoing.guid, error)),
+                Err(error) => return Err(self.publisher.refuse(outgoing.guid, error)),
             },
         };
         self.publisher.publish(outgoing, room, &resolved).await

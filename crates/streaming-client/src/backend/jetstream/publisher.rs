@@ -15,7 +15,7 @@ use super::slab::{Entry, Progress, Slab, Step, Token};
 use super::streams::Resolved;
 use crate::publish::{Outcomes, Outgoing, PubAck, PublishResult, Room};
 use crate::{
-    ErrorKind, OnUnknown, PubReceipt, PublishConfig, PublishError, StreamError, StreamEvent, WhileDown,
+    ErrorKind, Guid, OnUnknown, PubReceipt, PublishConfig, PublishError, StreamError, StreamEvent, WhileDown,
 };
 
 /// How often outstanding publishes are looked at.
@@ -82,6 +82,13 @@ impl Publisher {
         self.0.inbox.rsplit('.').next().unwrap_or_default()
     }
 
+    /// A publish that ends before it was handed over.
+    pub(super) fn refuse(&self, guid: Guid, error: StreamError) -> PublishError {
+        let event = StreamEvent::PublishNotDone { guid: guid.clone(), kind: error.kind() };
+        self.0.outcomes.refused(event);
+        PublishError::not_done(guid, error)
+    }
+
     pub(super) async fn publish(
         &self,
         outgoing: Outgoing,
@@ -91,19 +98,15 @@ impl Publisher {
         let shared = &self.0;
         let current = shared.link.current();
         let Outgoing { payload, guid, reply, mut headers, .. } = outgoing;
-        let refuse = |kind, context: String| {
-            let error = PublishError::not_done(guid.clone(), StreamError::new(kind, context));
-            let result = Err(error);
-            shared.outcomes.note(&result);
-            result.map(|_| ())
-        };
+        let refuse = |kind, context: String| self.refuse(guid.clone(), StreamError::new(kind, context));
         let max = current.client.max_payload();
         if payload.len() > max {
-            refuse(ErrorKind::TooLarge, format!("{} bytes, the server accepts {max}", payload.len()))?;
+            let context = format!("{} bytes, the server accepts {max}", payload.len());
+            return Err(refuse(ErrorKind::TooLarge, context));
         }
         let up = current.is_up();
         if !up && shared.config.while_down == WhileDown::Fail {
-            refuse(ErrorKind::NotConnected, "nothing was sent".to_owned())?;
+            return Err(refuse(ErrorKind::NotConnected, "nothing was sent".to_owned()));
         }
         if let Some(reply) = reply {
             headers.get_or_insert_default().insert(super::REPLY_HEADER, reply.as_str());
@@ -180,7 +183,7 @@ impl Shared {
     }
 
     /// Ends an entry, if it is still there.
-    fn finish(&self, token: Token, result: impl FnOnce(crate::Guid) -> PublishResult) {
+    fn finish(&self, token: Token, result: impl FnOnce(Guid) -> PublishResult) {
         let Some(entry) = self.slab().remove(token) else { return };
         let result = result(entry.guid);
         // Counted before there is room, so that an emptied window means that all are counted; room before word, so

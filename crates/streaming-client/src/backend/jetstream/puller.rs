@@ -280,8 +280,9 @@ impl Puller {
         match status {
             // A heartbeat.
             100 => return,
-            // Expired, which is usual.
+            // Expired or served, which is usual.
             404 | 408 => {}
+            409 if text.contains("Batch Completed") => {}
             503 => self.mend(Duration::from_millis(250)),
             409 if text.contains("Consumer Deleted") => self.mend(Duration::ZERO),
             409 if text.contains("Leadership Change") || text.contains("Server Shutdown") => {
@@ -301,7 +302,7 @@ impl Puller {
     /// Forgets all requests and looks for the position, and for a subscription if there is none.
     fn mend(&mut self, after: Duration) {
         self.pulls.forget();
-        self.sending = None;
+        (self.sending, self.pause) = (None, None);
         let (link, position) = (Arc::clone(&self.link), self.position.clone());
         let from = if position.kind == Kind::Plain { self.slots.resume_at() } else { None };
         let inbox = self.subscriber.is_none().then(|| self.inbox.clone());
