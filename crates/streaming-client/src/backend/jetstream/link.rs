@@ -1,8 +1,11 @@
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::poll;
 use sluicegate_nats::Connection;
 use sluicegate_nats::async_nats::connection::State;
 use sluicegate_nats::async_nats::jetstream::Context;
@@ -93,7 +96,7 @@ impl Link {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<(), StreamError> {
-        let handed_over = async {
+        let mut handed_over = pin!(async {
             loop {
                 let current = self.current();
                 if current.is_up() {
@@ -101,8 +104,13 @@ impl Link {
                 }
                 sleep(LOOK).await;
             }
+        });
+        // Almost always there is room at once, and no timer is needed.
+        let handed_over = match poll!(&mut handed_over) {
+            Poll::Ready(result) => Ok(result),
+            Poll::Pending => timeout_at(deadline, handed_over).await,
         };
-        match timeout_at(deadline, handed_over).await {
+        match handed_over {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 let context = format!("could not publish to `{subject}`");
