@@ -68,6 +68,9 @@ async fn a_server_killed_twice_loses_nothing_and_doubles_nothing() {
     let publishing = tokio::spawn(publish_all(publisher.clone(), TOTAL));
     for part in 1..=2 {
         until("it gets on", async || publisher.publish_counts().stored >= part * TOTAL / 4).await;
+        // Stopped first, so that publishes are certainly in the air when it dies.
+        server.pause().unwrap();
+        until("publishes are in the air", async || publisher.publishes_outstanding() >= 100).await;
         server.kill().await.unwrap();
         sleep(Duration::from_millis(300)).await;
         server.restart().await.unwrap();
@@ -88,6 +91,7 @@ async fn a_server_killed_twice_loses_nothing_and_doubles_nothing() {
     assert!(events.any(|event| matches!(event, StreamEvent::NatsDown)));
     assert!(events.any(|event| matches!(event, StreamEvent::NatsUp { .. })));
     let retried = events.get().iter().filter(|e| matches!(e, StreamEvent::PublishRetried { .. })).count();
+    assert!(retried >= 100, "{retried} sent again: the faults missed the publishes");
     let repeated: u32 = tally.get().values().map(|count| count - 1).sum();
     println!("{TOTAL} published, {retried} sent again, 0 doubled, {repeated} handled again");
     for (client, handle, running) in workers {
