@@ -3,6 +3,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tokio::time::Instant;
 
 /// A [`Duration`] that reads and prints as people type it: `250ms`, `1h30m`, `1.5s`, `2d`, `1w`, `0`.
 ///
@@ -21,6 +22,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HumanDuration(pub Duration);
+
+/// `instant + duration`, or the far future where clocks end before it: "never" is a natural setting, and
+/// `Duration::MAX` its natural value.
+pub fn later(instant: Instant, duration: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+    instant.checked_add(duration).unwrap_or_else(|| instant + FAR)
+}
 
 /// Why a text is no duration; `Display` shows the text and what would have been one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

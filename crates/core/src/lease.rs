@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Holder;
+use crate::{Holder, later};
 
 /// Identifies a lease within its pool; never used twice, and never changed by a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,13 +109,13 @@ impl Lease {
             token,
             holder: request.holder.clone(),
             weight: request.weight,
-            deadline: first_send + ttl.mul_f64(Self::USABLE),
+            deadline: later(first_send, ttl.mul_f64(Self::USABLE)),
         }
     }
 
     /// For pools: the same lease after a confirmed renewal whose first byte left at `first_send`.
     pub fn renewed(&self, token: FencingToken, first_send: Instant, ttl: Duration) -> Self {
-        Self { token, deadline: first_send + ttl.mul_f64(Self::USABLE), ..self.clone() }
+        Self { token, deadline: later(first_send, ttl.mul_f64(Self::USABLE)), ..self.clone() }
     }
 
     /// Which lease; a renewal keeps it.
@@ -195,6 +195,8 @@ pub enum LossCause {
     TtlLowered,
     /// The deadline passed without a confirmed renewal.
     Expired,
+    /// The pool refuses to renew it, for a reason that trying again does not change; it lasts until its deadline.
+    RenewalRefused,
     /// It is no longer in the pool, and nobody said why.
     Gone,
 }
@@ -208,6 +210,7 @@ impl fmt::Display for LossCause {
             Self::Recreated => "pool made anew",
             Self::TtlLowered => "time to live lowered",
             Self::Expired => "deadline passed",
+            Self::RenewalRefused => "renewal refused",
             Self::Gone => "no longer in the pool",
         })
     }

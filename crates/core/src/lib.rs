@@ -11,7 +11,7 @@ mod pool_ext;
 mod random;
 mod wait;
 
-pub use duration::{HumanDuration, ParseDurationError, human, human_option};
+pub use duration::{HumanDuration, ParseDurationError, human, human_option, later};
 pub use error::{LeaseError, LeaseErrorKind};
 pub use event::{Ignore, Observer};
 pub use holder::{Holder, HolderError};

@@ -65,6 +65,10 @@ impl PoolDescription {
 /// 13. A renewal keeps the id, raises the token, and keeps the slot beyond the first time to live, also while the
 ///     pool is full.
 ///
+/// And for those that know weights:
+///
+/// 14. A request of several slots gets all of them or none, and they all count. Pools without weights say so.
+///
 /// A lease is advisory unless the resource that it protects checks the fencing token.
 #[async_trait]
 pub trait LeasePool: fmt::Debug + Send + Sync + 'static {

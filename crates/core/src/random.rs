@@ -33,12 +33,9 @@ impl Random {
         self.0.u64(..)
     }
 
-    /// Uniform in `0..bound`.
-    ///
-    /// # Panics
-    /// If `bound` is zero.
+    /// Uniform in `0..bound`; zero if there is no such number.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.0.u64(..bound)
+        if bound == 0 { 0 } else { self.0.u64(..bound) }
     }
 
     /// Uniform in `[0, 1)`.
@@ -48,7 +45,8 @@ impl Random {
 
     /// `base` stretched or shrunk by up to `part` (0.25 = ±25 %), so that processes do not march in step.
     pub fn jitter(&mut self, base: Duration, part: f64) -> Duration {
-        base.mul_f64((1.0 + part * (2.0 * self.unit() - 1.0)).max(0.0))
+        let factor = (1.0 + part * (2.0 * self.unit() - 1.0)).max(0.0);
+        Duration::try_from_secs_f64(base.as_secs_f64() * factor).unwrap_or(Duration::MAX)
     }
 }
 

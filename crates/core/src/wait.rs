@@ -69,15 +69,25 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Uses up one freed slot that an earlier head was told of, if there is one.
-    pub fn take_spare(&mut self) -> bool {
-        let spare = &self.place.0.0.spare;
-        spare.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1)).is_ok()
+    /// Whether an earlier head was told of freed slots and did not use them all.
+    pub fn has_spare(&self) -> bool {
+        self.spare().load(Ordering::Acquire) > 0
     }
 
-    /// Leaves that many freed slots to the heads that follow; what was left before is stale.
-    pub fn leave_spare(&mut self, slots: u32) {
-        self.place.0.0.spare.store(slots, Ordering::Release);
+    /// So many slots are believed to be free; what was believed before is stale. They stay for the heads that follow,
+    /// until one of them is used or refused: a head that leaves in the middle of its attempt takes none along.
+    pub fn set_spare(&mut self, slots: u32) {
+        self.spare().store(slots, Ordering::Release);
+    }
+
+    /// This head got one of them.
+    pub fn use_spare(&mut self) {
+        let left = self.spare().load(Ordering::Acquire).saturating_sub(1);
+        self.set_spare(left);
+    }
+
+    fn spare(&self) -> &AtomicU32 {
+        &self.place.0.0.spare
     }
 }
 

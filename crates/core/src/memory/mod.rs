@@ -23,7 +23,8 @@ use crate::{
 ///
 /// Each *handle* stands for one process: [`MemoryPool::handle`] makes another one on the same pool, while `clone`
 /// shares this one. Slots go to waiting handles in the order in which they began to wait; a slot that was promised
-/// to a waiting handle is kept for it until it asks (for at most 100 ms). Time is tokio's, so a paused clock works.
+/// to a waiting handle is kept for it until it asks (for at most 100 ms). A request of several slots may have to wait
+/// longer than later ones of fewer. Time is tokio's, so a paused clock works.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -69,7 +70,7 @@ impl MemoryPoolBuilder {
     /// The pool, and its first handle.
     pub fn build(self) -> MemoryPool {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(self.limit, self.ttl)),
+            state: Mutex::new(State::new(self.limit, self.ttl.max(Duration::from_millis(1)))),
             renewable: self.renewable,
             weighted: self.weighted,
             made: Instant::now(),
@@ -113,7 +114,7 @@ struct Standing<'a>(&'a Handle);
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
-        self.0.shared.lock().stop_waiting(self.0.id);
+        self.0.shared.lock().step_away(self.0.id, Instant::now());
     }
 }
 
@@ -127,7 +128,8 @@ impl Shared {
 }
 
 impl MemoryPool {
-    /// A pool of that many slots: renewable, weighted, with that time to live.
+    /// A pool of that many slots: renewable, weighted, with that time to live (a millisecond at least, the grain of
+    /// the clock).
     pub fn new(limit: NonZeroU32, ttl: Duration) -> Self {
         Self::builder(limit, ttl).build()
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::{FencingToken, HeldLease, Holder, Lease, LeaseId, LossCause, Request};
+use crate::{FencingToken, HeldLease, Holder, Lease, LeaseId, LossCause, Request, later};
 
-/// How long a slot is kept for a handle that was told of it and has not asked yet.
+/// How long a slot is kept for a handle that was told of it and has not asked yet, and a place for one that asks.
 const PROMISE: Duration = Duration::from_millis(100);
 
 /// How many ended leases are remembered, so that a late `lost` can tell the cause.
@@ -24,6 +24,8 @@ struct Entry {
     granted: Instant,
     /// Grant or last renewal.
     confirmed: Instant,
+    /// What the holder counts on.
+    promised: Instant,
     expires: Instant,
     early: watch::Sender<EarlyEnd>,
 }
@@ -38,6 +40,8 @@ struct Waiter {
     freed: u32,
     /// Slots kept for this handle, and until when.
     promised: Option<(u32, Instant)>,
+    /// Since when nobody waits although the handle has a place: it makes an attempt, or has gone away.
+    away: Option<Instant>,
 }
 
 /// What the pool is; a plain machine over explicit instants.
@@ -94,7 +98,7 @@ impl State {
     }
 
     pub(super) fn detach(&mut self, id: HandleId, now: Instant) {
-        self.stop_waiting(id);
+        self.waiting.retain(|waiting| *waiting != id);
         if let Some(Waiter { promised: Some((slots, _)), .. }) = self.handles.remove(&id) {
             self.tell(slots, now);
         }
@@ -117,6 +121,11 @@ impl State {
                 broken += slots;
             }
         }
+        let handles = &self.handles;
+        self.waiting.retain(|id| {
+            let away = handles.get(id).and_then(|waiter| waiter.away);
+            away.is_none_or(|since| now <= since + PROMISE)
+        });
         self.tell(broken, now);
     }
 
@@ -135,18 +144,23 @@ impl State {
             .filter(|(id, _)| **id != handle)
             .filter_map(|(_, waiter)| waiter.promised.map(|(slots, _)| slots))
             .sum();
-        let waiter = self.handles.entry(handle).or_default();
-        let had_promise = waiter.promised.take();
+        let had_promise = self.handles.entry(handle).or_default().promised.take();
         let taken = self.entries.values().map(|entry| entry.weight.get()).sum::<u32>() + promised_to_others;
         if taken.saturating_add(wanted) > self.limit.get() {
-            waiter.freed = 0;
+            if let Some((slots, _)) = had_promise {
+                // Not enough for this request: others may do with less, but this handle keeps its place.
+                self.tell(slots, now);
+                self.waiting.push_front(handle);
+            }
+            self.handles.entry(handle).or_default().freed = 0;
             return None;
         }
+        self.waiting.retain(|waiting| *waiting != handle);
         // What was promised beyond this request stays promised.
         if let Some((slots, until)) = had_promise
             && slots > wanted
         {
-            waiter.promised = Some((slots - wanted, until));
+            self.handles.entry(handle).or_default().promised = Some((slots - wanted, until));
         }
         let token = self.next_token();
         let id = LeaseId(token.0);
@@ -156,7 +170,8 @@ impl State {
             weight: request.slots(),
             granted: now,
             confirmed: now,
-            expires: now + self.ttl,
+            promised: later(now, self.ttl),
+            expires: later(now, self.ttl),
             early: watch::Sender::new(None),
         };
         self.entries.insert(id, entry);
@@ -170,7 +185,8 @@ impl State {
         let entry = self.entries.get_mut(&lease.id())?;
         entry.token = token;
         entry.confirmed = now;
-        entry.expires = now + ttl;
+        entry.promised = later(now, ttl);
+        entry.expires = entry.promised;
         entry.early.send_replace(None);
         Some(lease.renewed(token, now, ttl))
     }
@@ -210,13 +226,14 @@ impl State {
 
     /// Applies to held leases too, as a stream's maximum age does.
     pub(super) fn set_ttl(&mut self, ttl: Duration, now: Instant) {
-        let lowered = ttl < self.ttl;
         self.ttl = ttl;
         for entry in self.entries.values_mut() {
-            entry.expires = entry.confirmed + ttl;
-            entry.early.send_replace(lowered.then_some((entry.expires, LossCause::TtlLowered)));
+            entry.expires = later(entry.confirmed, ttl);
+            let early = entry.expires < entry.promised;
+            entry.early.send_replace(early.then_some((entry.expires, LossCause::TtlLowered)));
         }
         self.expire(now);
+        self.wake_waiting();
     }
 
     pub(super) fn held(&self, now: Instant) -> Vec<HeldLease> {
@@ -236,9 +253,11 @@ impl State {
         Some(watch::channel(Some((now, *cause))).1)
     }
 
-    /// The hint for this handle, if there is one; otherwise it stands in the line of waiting handles.
+    /// The hint for this handle, if there is one; otherwise it takes, or keeps, its place in the line of waiting
+    /// handles.
     pub(super) fn take_hint(&mut self, handle: HandleId) -> Option<NonZeroU32> {
         let waiter = self.handles.entry(handle).or_default();
+        waiter.away = None;
         let slots = NonZeroU32::new(std::mem::take(&mut waiter.freed));
         if slots.is_none() && !self.waiting.contains(&handle) {
             self.waiting.push_back(handle);
@@ -246,9 +265,9 @@ impl State {
         slots
     }
 
-    /// The handle no longer waits for a hint.
-    pub(super) fn stop_waiting(&mut self, handle: HandleId) {
-        self.waiting.retain(|waiting| *waiting != handle);
+    /// Nobody waits for a hint just now. The handle keeps its place for as long as an attempt may take.
+    pub(super) fn step_away(&mut self, handle: HandleId, now: Instant) {
+        self.handles.entry(handle).or_default().away = Some(now);
     }
 
     fn next_token(&mut self) -> FencingToken {
@@ -259,6 +278,9 @@ impl State {
     /// Slots became free: each is promised to the handle that has waited longest. Those told, and those that do not
     /// wait just now, learn of all of them, which may be too many: a hint, not a grant.
     fn tell(&mut self, slots: u32, now: Instant) {
+        if slots == 0 {
+            return;
+        }
         let told = self.waiting.len().min(slots as usize);
         for id in self.waiting.drain(..told) {
             if let Some(waiter) = self.handles.get_mut(&id) {
@@ -270,6 +292,16 @@ impl State {
         for (id, waiter) in &mut self.handles {
             if !self.waiting.contains(id) {
                 waiter.freed = waiter.freed.saturating_add(slots).min(self.limit.get());
+            }
+        }
+        self.wake_waiting();
+    }
+
+    /// Lets those that wait on look again when the next thing runs out: a promise to another, or a shorter lease.
+    fn wake_waiting(&self) {
+        for id in &self.waiting {
+            if let Some(waiter) = self.handles.get(id) {
+                waiter.hint.notify_one();
             }
         }
     }
