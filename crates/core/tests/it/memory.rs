@@ -51,6 +51,64 @@ async fn slots_go_round_among_handles_that_ask_greedily() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handle_keeps_its_place_however_long_the_slot_is_held() {
+    let pool = MemoryPool::new(slots(1), TTL);
+    let held = take(&pool, "held").await;
+    let mut waiting = JoinSet::new();
+    for n in 0..5 {
+        let handle = pool.handle();
+        waiting.spawn(async move {
+            // Polls of different length, so that the last poll tells nothing of who came first.
+            let wait = Wait::new().poll_interval(Duration::from_millis(50 + 37 * (7 - n)));
+            let lease = handle.acquire(&request(&format!("waiter {n}")), &wait).await.unwrap().unwrap();
+            sleep(Duration::from_millis(700)).await;
+            handle.release(&lease).await.unwrap();
+            (lease.token(), n)
+        });
+        sleep(Duration::from_millis(10)).await;
+    }
+    sleep(Duration::from_secs(3)).await;
+    pool.release(&held).await.unwrap();
+    let mut grants = waiting.join_all().await;
+    grants.sort();
+    assert_eq!(grants.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_too_few_for_one_goes_to_the_next() {
+    let pool = MemoryPool::new(slots(2), TTL);
+    let (first, _second) = (take(&pool, "first").await, take(&pool, "second").await);
+    let patient = Wait::new().poll_interval(Duration::from_secs(3600));
+    let heavy = tokio::spawn({
+        let (handle, wait) = (pool.handle(), patient.clone());
+        async move { handle.acquire(&request("heavy").weight(slots(2)), &wait).await }
+    });
+    sleep(Duration::from_millis(1)).await;
+    let light = tokio::spawn({
+        let (handle, wait) = (pool.handle(), patient.clone());
+        async move { handle.acquire(&request("light"), &wait).await }
+    });
+    sleep(Duration::from_millis(1)).await;
+    pool.release(&first).await.unwrap();
+    let served = timeout(Duration::from_secs(1), light).await;
+    assert!(served.expect("without a poll").unwrap().unwrap().is_some());
+    assert!(!heavy.is_finished());
+    heavy.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn raising_a_lowered_ttl_still_tells_those_who_were_promised_more() {
+    let pool = MemoryPool::new(slots(1), TTL);
+    let lease = take(&pool, "holder").await;
+    pool.set_ttl(TTL / 5).await.unwrap();
+    sleep(TTL / 10).await;
+    pool.set_ttl(TTL / 2).await.unwrap();
+    let begin = Instant::now() - TTL / 10;
+    assert_eq!(pool.lost(&lease).await, LossCause::TtlLowered);
+    assert_eq!(begin.elapsed(), TTL / 2, "when it ends, before the deadline {:?}", lease.remaining());
+}
+
+#[tokio::test(start_paused = true)]
 async fn callers_of_one_handle_are_served_in_order() {
     let pool = MemoryPool::new(slots(2), TTL);
     let mut waiting = JoinSet::new();

@@ -10,6 +10,7 @@ use sluicegate_core::{
     LossCause, MemoryPool, PoolDescription, Request, WaitQueue,
 };
 use sluicegate_testkit::lease::{PoolFixture, suite};
+use tokio::sync::Notify;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Defect {
@@ -25,16 +26,29 @@ enum Defect {
     ListsBackwards,
     RenewsTheLost,
     NeverHints,
+    HintsOnlyItself,
     RenewalDoesNotExtend,
+    CountsWeightsAsOne,
+    ForgetsAges,
+    CallsTheReleasedLost,
+    NewLimitOnlyHere,
 }
 
 #[derive(Debug)]
 struct Mutant {
     pool: MemoryPool,
     defect: Defect,
+    /// Releases through this handle.
+    own: Notify,
+    /// The limit that this handle believes in.
+    believed: OnceLock<u32>,
 }
 
 impl Mutant {
+    fn new(pool: MemoryPool, defect: Defect) -> Self {
+        Self { pool, defect, own: Notify::new(), believed: OnceLock::new() }
+    }
+
     fn has(&self, defect: Defect) -> bool {
         self.defect == defect
     }
@@ -52,6 +66,16 @@ impl LeasePool for Mutant {
     }
 
     async fn try_acquire(&self, request: &Request) -> Result<Option<Lease>, LeaseError> {
+        if self.has(Defect::NewLimitOnlyHere) {
+            let now = self.pool.describe().await?;
+            let limit = now.limit.map_or(0, NonZeroU32::get);
+            let believed = *self.believed.get_or_init(|| limit);
+            if now.held >= Some(believed) {
+                return Ok(None);
+            }
+        }
+        let light = Request::new(request.holder().clone());
+        let request = if self.has(Defect::CountsWeightsAsOne) { &light } else { request };
         let lease = self.pool.try_acquire(request).await?;
         if self.has(Defect::LeaksDroppedAttempts) {
             tokio::task::yield_now().await;
@@ -93,7 +117,9 @@ impl LeasePool for Mutant {
         {
             return Ok(self.pool.evict(oldest.id).await?.is_some());
         }
-        self.pool.release(lease).await
+        let freed = self.pool.release(lease).await;
+        self.own.notify_one();
+        freed
     }
 
     async fn held(&self) -> Result<Vec<HeldLease>, LeaseError> {
@@ -101,18 +127,33 @@ impl LeasePool for Mutant {
         if self.has(Defect::ListsBackwards) {
             held.reverse();
         }
+        if self.has(Defect::ForgetsAges) {
+            held.iter_mut().for_each(|lease| lease.age = Duration::ZERO);
+        }
         Ok(held)
     }
 
     async fn freed(&self) -> NonZeroU32 {
-        if self.has(Defect::NeverHints) { std::future::pending().await } else { self.pool.freed().await }
+        match self.defect {
+            Defect::NeverHints => std::future::pending().await,
+            Defect::HintsOnlyItself => {
+                self.own.notified().await;
+                NonZeroU32::MIN
+            }
+            _ => self.pool.freed().await,
+        }
     }
 
     async fn lost(&self, lease: &Lease) -> LossCause {
-        if self.has(Defect::NeverTellsOfLoss) {
-            std::future::pending().await
-        } else {
-            self.pool.lost(lease).await
+        match self.defect {
+            Defect::NeverTellsOfLoss => std::future::pending().await,
+            Defect::CallsTheReleasedLost => loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if self.pool.held().await.unwrap_or_default().iter().all(|held| held.id != lease.id()) {
+                    return LossCause::Gone;
+                }
+            },
+            _ => self.pool.lost(lease).await,
         }
     }
 
@@ -162,12 +203,12 @@ impl PoolFixture for Broken {
         let limit = if self.defect == Defect::GrantsOneMore { limit.saturating_add(1) } else { limit };
         let ttl = if self.defect == Defect::ExpiresEarly { ttl * 9 / 10 } else { ttl };
         let pool = self.pool.get_or_init(|| MemoryPool::new(limit, ttl)).clone();
-        Arc::new(Mutant { pool, defect: self.defect })
+        Arc::new(Mutant::new(pool, self.defect))
     }
 
     async fn attach(&self) -> Arc<dyn LeasePoolAdmin> {
         let pool = self.pool.get().expect("created before").handle();
-        Arc::new(Mutant { pool, defect: self.defect })
+        Arc::new(Mutant::new(pool, self.defect))
     }
 
     async fn restart(&self) -> bool {
@@ -208,5 +249,10 @@ must_be_caught! {
     wrong_order: ListsBackwards by clause_10_held_lists_everything;
     renewal_from_the_dead: RenewsTheLost by clause_11_lost_lease_cannot_be_renewed;
     no_hints: NeverHints by clause_12_release_wakes_a_waiter;
+    no_hints_for_others: HintsOnlyItself by clause_12_release_wakes_a_waiter;
     hollow_renewal: RenewalDoesNotExtend by clause_13_renewal_keeps_the_slot;
+    weightless: CountsWeightsAsOne by clause_14_weights_are_all_or_nothing;
+    ageless: ForgetsAges by clause_10_held_lists_everything;
+    false_alarm: CallsTheReleasedLost by clause_09_evict_and_reset_are_seen_by_the_holder;
+    stale_limit: NewLimitOnlyHere by clause_08_resize;
 }

@@ -91,6 +91,66 @@ async fn bears_with_an_outage_and_reports_a_long_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_is_never_taken_for_a_full_pool() {
+    let switch = Switch::new();
+    let pool = Faulty::new(pool(), Fault::CutOff(switch.clone()));
+    switch.cut();
+    let error = pool.acquire(&request(), &Wait::new().at_most(Duration::from_secs(5))).await.unwrap_err();
+    assert!(error.is_transient(), "the last answer was an error: {error}");
+
+    let hanging = Faulty::new(self::pool(), Fault::Slow(Duration::from_secs(60)));
+    let error = hanging.acquire(&request(), &Wait::new().at_most(Duration::from_secs(5))).await.unwrap_err();
+    assert!(error.is_transient(), "there was no answer: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_leaves_in_the_middle_of_its_attempt_takes_no_hint_along() {
+    let slow = Duration::from_millis(50);
+    let pool = Arc::new(Faulty::new(pool(), Fault::Slow(slow)));
+    let held = pool.try_acquire(&request()).await.unwrap().unwrap();
+    let patient = Wait::new().poll_interval(Duration::from_secs(3600));
+    let wait = |pool: &Arc<Faulty<MemoryPool>>| {
+        let (pool, wait) = (Arc::clone(pool), patient.clone());
+        tokio::spawn(async move { pool.acquire(&request(), &wait).await })
+    };
+    let first = wait(&pool);
+    sleep(slow * 2).await;
+    let second = wait(&pool);
+    sleep(slow * 2).await;
+    assert_eq!(pool.line().len(), 2);
+    pool.release(&held).await.unwrap();
+    // The first one has taken the hint and is asking.
+    sleep(slow / 2).await;
+    first.abort();
+    let begin = Instant::now();
+    assert!(second.await.unwrap().unwrap().is_some());
+    assert!(begin.elapsed() < Duration::from_secs(1), "not by its poll, after {:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_stays_ends_the_keeping_at_once() {
+    let pool = MemoryPool::builder(NonZeroU32::MIN, TTL).renewable(false).build();
+    let lease = pool.try_acquire(&request()).await.unwrap().unwrap();
+    let (current, _newest) = watch::channel(lease.clone());
+    assert_eq!(pool.keep_renewed(&current).await, LossCause::RenewalRefused);
+    assert!(Instant::now() < lease.deadline());
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_is_a_natural_setting() {
+    let pool = MemoryPool::new(NonZeroU32::MIN, Duration::MAX);
+    let wait = Wait::new().patience(Duration::MAX).poll_interval(Duration::MAX).at_most(Duration::MAX);
+    let lease = pool.acquire(&request(), &wait).await.unwrap().unwrap();
+    let next = tokio::spawn({
+        let (pool, wait) = (pool.clone(), wait.clone());
+        async move { pool.acquire(&request(), &wait).await }
+    });
+    sleep(Duration::from_secs(1)).await;
+    pool.release(&lease).await.unwrap();
+    assert!(next.await.unwrap().unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn keeps_a_lease_through_lost_answers_and_short_outages() {
     let every_other = NonZeroU32::new(2).unwrap();
     let pool = Faulty::new(pool(), Fault::AnswerLost(every_other));

@@ -22,6 +22,11 @@ pub trait PoolFixture: fmt::Debug + Send + Sync + 'static {
     /// Kills and restarts what keeps the pool, with its data. `false`: there is nothing to restart.
     async fn restart(&self) -> bool;
 
+    /// Whether the handles that [`attach`](Self::attach) gives hint each other without a poll. Default: they do.
+    fn shares_hints(&self) -> bool {
+        true
+    }
+
     /// How late the pool may free an expired slot, beyond the round trips of the test. Default 1 s.
     fn expiry_grace(&self) -> Duration {
         Duration::from_secs(1)
@@ -76,6 +81,10 @@ impl<F: PoolFixture> PoolFixture for Faulted<F> {
 
     async fn restart(&self) -> bool {
         self.fixture.restart().await
+    }
+
+    fn shares_hints(&self) -> bool {
+        self.fixture.shares_hints()
     }
 
     fn expiry_grace(&self) -> Duration {

@@ -63,6 +63,7 @@ macro_rules! lease_contract {
                 clause_11_lost_lease_cannot_be_renewed
                 clause_12_release_wakes_a_waiter
                 clause_13_renewal_keeps_the_slot
+                clause_14_weights_are_all_or_nothing
             );
         }
     };
