@@ -51,7 +51,7 @@ pub(crate) enum Command {
 /// share 2,000 units/s by leases, into a store that counts what it sees.
 ///
 /// In memory, on a paused clock, unless --server or --context is typed: a selected context or NATS_URL never sends a
-/// demo to production. On a server everything it makes is named SGDEMO_<id>, and removed at the end.
+/// demo to production. On a server everything it makes is named `SGDEMO_<id>`, and removed at the end.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   sluicegate demo                                   in memory, about a second
@@ -59,7 +59,7 @@ pub(crate) enum Command {
   sluicegate demo --orders 2000 --json | jq .checks
   sluicegate demo | awk -F'\\t' '$4!=\"ok\"'           what failed, if anything
 
-Exit: 0 all checks ok, 1 a check failed, 2 usage, 74 unreachable, 77 not permitted, 130 interrupted.")]
+Exit: 0 all checks ok, 1 a check failed or not measured, 2 usage, 74 unreachable, 77 not permitted, 130 interrupted.")]
 pub(crate) struct DemoArgs {
     /// How many orders, in two bursts.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
@@ -67,9 +67,9 @@ pub(crate) struct DemoArgs {
     /// What the payment service's moods are made from; in memory, one seed gives one result, byte for byte.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// In memory: as fast as the machine can, or in the time the story takes.
-    #[arg(long, value_enum, default_value_t = Speed::Max)]
-    pub(crate) speed: Speed,
+    /// In memory: as fast as the machine can (the default), or in the time the story takes.
+    #[arg(long, value_enum)]
+    pub(crate) speed: Option<Speed>,
     /// On a server: leave stream, pools and SQLite file behind, and say where they are.
     #[arg(long)]
     pub(crate) keep: bool,

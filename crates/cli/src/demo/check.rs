@@ -11,8 +11,10 @@ use crate::output::thousands;
 pub(crate) enum Verdict {
     Ok,
     Failed,
-    /// The story ended before this could be measured.
+    /// The story was cut short before this could be measured.
     Interrupted,
+    /// The story went to its end, and this could not be found out.
+    Unmeasured,
 }
 
 impl Verdict {
@@ -21,6 +23,7 @@ impl Verdict {
             Self::Ok => "ok",
             Self::Failed => "FAILED",
             Self::Interrupted => "interrupted",
+            Self::Unmeasured => "unmeasured",
         }
     }
 }
@@ -30,17 +33,18 @@ impl Verdict {
 pub(crate) struct Check {
     pub(crate) check: &'static str,
     pub(crate) limit: u64,
-    pub(crate) seen: u64,
+    pub(crate) seen: Option<u64>,
     pub(crate) verdict: Verdict,
 }
 
 impl Check {
     /// `seen` must be exactly `limit`; a story cut short could not get there.
-    pub(crate) fn exactly(check: &'static str, limit: u64, seen: u64, interrupted: bool) -> Self {
-        let verdict = match seen == limit {
-            true => Verdict::Ok,
-            false if interrupted && seen < limit => Verdict::Interrupted,
-            false => Verdict::Failed,
+    pub(crate) fn exactly(check: &'static str, limit: u64, seen: Option<u64>, interrupted: bool) -> Self {
+        let verdict = match seen {
+            None => Verdict::Unmeasured,
+            Some(seen) if seen == limit => Verdict::Ok,
+            Some(seen) if interrupted && seen < limit => Verdict::Interrupted,
+            Some(_) => Verdict::Failed,
         };
         Self { check, limit, seen, verdict }
     }
@@ -49,23 +53,34 @@ impl Check {
     pub(crate) fn at_most(check: &'static str, limit: u64, seen: u64, interrupted: bool) -> Self {
         let verdict = match seen {
             0 if interrupted => Verdict::Interrupted,
-            1.. if seen <= limit => Verdict::Ok,
+            0 => Verdict::Unmeasured,
+            _ if seen <= limit => Verdict::Ok,
             _ => Verdict::Failed,
         };
-        Self { check, limit, seen, verdict }
+        Self { check, limit, seen: Some(seen), verdict }
+    }
+
+    /// Failed all the same, unless this holds too.
+    pub(crate) fn and(self, holds: bool) -> Self {
+        if holds { self } else { Self { verdict: Verdict::Failed, ..self } }
+    }
+
+    /// It failed, or nobody knows.
+    pub(crate) fn is_bad(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed | Verdict::Unmeasured)
     }
 
     pub(crate) fn raw_row(&self) -> [String; 4] {
-        [
-            self.check.to_owned(),
-            self.limit.to_string(),
-            self.seen.to_string(),
-            self.verdict.as_str().to_owned(),
-        ]
+        self.cells(|number| number.to_string())
     }
 
     pub(crate) fn row(&self) -> [String; 4] {
-        [self.check.to_owned(), thousands(self.limit), thousands(self.seen), self.verdict.as_str().to_owned()]
+        self.cells(thousands)
+    }
+
+    fn cells(&self, number: impl Fn(u64) -> String) -> [String; 4] {
+        let seen = self.seen.map_or_else(|| "-".to_owned(), &number);
+        [self.check.to_owned(), number(self.limit), seen, self.verdict.as_str().to_owned()]
     }
 }
 
@@ -89,7 +104,8 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_no_verdict() {
-        assert_eq!(Check::at_most("x", 3, 0, false).verdict, Verdict::Failed);
+        assert_eq!(Check::at_most("x", 3, 0, false).verdict, Verdict::Unmeasured);
+        assert_eq!(Check::exactly("x", 3, None, true).verdict, Verdict::Unmeasured);
         assert_eq!(Check::at_most("x", 3, 0, true).verdict, Verdict::Interrupted);
         assert_eq!(Check::at_most("x", 3, 3, true).verdict, Verdict::Ok);
         assert_eq!(Check::at_most("x", 3, 4, true).verdict, Verdict::Failed);
@@ -97,10 +113,19 @@ mod tests {
 
     #[test]
     fn an_interruption_excuses_missing_orders_but_no_surplus() {
-        assert_eq!(Check::exactly("x", 10, 10, false).verdict, Verdict::Ok);
-        assert_eq!(Check::exactly("x", 10, 9, false).verdict, Verdict::Failed);
-        assert_eq!(Check::exactly("x", 10, 9, true).verdict, Verdict::Interrupted);
-        assert_eq!(Check::exactly("x", 10, 11, true).verdict, Verdict::Failed);
+        assert_eq!(Check::exactly("x", 10, Some(10), false).verdict, Verdict::Ok);
+        assert_eq!(Check::exactly("x", 10, Some(9), false).verdict, Verdict::Failed);
+        assert_eq!(Check::exactly("x", 10, Some(9), true).verdict, Verdict::Interrupted);
+        assert_eq!(Check::exactly("x", 10, Some(11), true).verdict, Verdict::Failed);
+        assert_eq!(Check::exactly("x", 10, Some(9), true).and(false).verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_number() {
+        let check = Check::exactly("orders", 1000, None, false);
+        assert_eq!(check.row(), ["orders", "1,000", "-", "unmeasured"]);
+        assert_eq!(check.raw_row(), ["orders", "1000", "-", "unmeasured"]);
+        assert!(check.is_bad());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,10 @@
 //! `sluicegate demo`: the main job, guided.
 
 mod check;
+mod ending;
+mod gauge;
 mod narrator;
+mod patience;
 mod payment;
 mod publisher;
 mod report;
@@ -36,14 +39,30 @@ use crate::signal::Interrupt;
 pub(crate) fn run(args: &DemoArgs, connect: &ConnectArgs, output: &OutputArgs) -> Result<(), Failure> {
     // Only what was typed leads to a server.
     let on_server = connect.server.is_some() || connect.context.is_some();
-    runtime(args, on_server)?.block_on(async {
-        let narrator = Narrator::new(output.quiet, on_server || args.speed == Speed::Real, args.orders);
+    refuse_what_has_no_effect(args, on_server)?;
+    let real = on_server || args.speed == Some(Speed::Real);
+    runtime(on_server, real)?.block_on(async {
+        let narrator = Narrator::new(output.quiet, real, args.orders);
         let interrupt = Interrupt::listen()?;
-        let told = tell(args, on_server.then_some(connect), &narrator, &interrupt).await;
+        let world: Arc<dyn World> = match on_server {
+            false => Arc::new(MemoryWorld::create().await?),
+            true => self::on_server(args, connect, &narrator).await?,
+        };
+        let told = tell(args, &world, on_server, &narrator, &interrupt).await;
         narrator.finish();
-        let report = told?;
-        output::print(&report.render(output.format())?)?;
-        report.verdict()?;
+        // Before anything is removed: what fails from here on does not take the result away.
+        let printed = told.as_ref().map_or(Ok(()), |report| show(report, output.format()));
+        let left = world.leave(args.keep).await;
+        let told = told.and_then(Report::verdict);
+        match (&told, &left) {
+            (_, Ok(Some(kept))) => narrator.line(kept),
+            // The first failure is the one to end with.
+            (Err(_), Err(left)) => output::note(&left.render(output.format(), output.verbose > 0)),
+            _ => {}
+        }
+        printed?;
+        told?;
+        left?;
         if let Some(signal) = interrupt.number() {
             let message = "interrupted; what was measured until then is above";
             return Err(CliError::new(Code::Interrupted(signal), message).into());
@@ -55,28 +74,45 @@ pub(crate) fn run(args: &DemoArgs, connect: &ConnectArgs, output: &OutputArgs) -
     })
 }
 
-fn runtime(args: &DemoArgs, on_server: bool) -> Result<Runtime, CliError> {
+fn refuse_what_has_no_effect(args: &DemoArgs, on_server: bool) -> Result<(), CliError> {
+    let (flag, why, help) = match () {
+        () if on_server && args.speed.is_some() => {
+            ("--speed", "a server has only real time", "leave --speed away, or --server and --context")
+        }
+        () if !on_server && args.keep => {
+            ("--keep", "in memory there is nothing to keep", "add --server URL, or leave --keep away")
+        }
+        () if !on_server && args.id.is_some() => {
+            ("--id", "in memory nothing has a name", "add --server URL, or leave --id away")
+        }
+        () => return Ok(()),
+    };
+    Err(CliError::new(Code::Usage, format!("{flag} has no effect here: {why}")).help(help))
+}
+
+fn runtime(on_server: bool, real: bool) -> Result<Runtime, CliError> {
     let mut builder = if on_server { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     builder.enable_all();
-    if !on_server && args.speed == Speed::Max {
+    if !real {
         builder.start_paused(true);
     }
     builder.build().map_err(|error| CliError::new(Code::Internal, format!("no runtime: {error}")))
 }
 
+fn show(report: &Report, format: Format) -> Result<(), Failure> {
+    Ok(output::print(&report.render(format)?)?)
+}
+
 async fn tell(
     args: &DemoArgs,
-    connect: Option<&ConnectArgs>,
+    world: &Arc<dyn World>,
+    on_server: bool,
     narrator: &Narrator,
     interrupt: &Interrupt,
 ) -> Result<Report, CliError> {
     let begin = Instant::now();
     #[expect(clippy::disallowed_types, reason = "a paused clock cannot tell how long it really took")]
     let wall = std::time::Instant::now();
-    let world: Arc<dyn World> = match connect {
-        None => Arc::new(MemoryWorld::create().await?),
-        Some(connect) => on_server(args, connect, narrator).await?,
-    };
     let orders = output::thousands(args.orders);
     narrator.line(&format!(
         "Sluicegate demo: seed {}, {orders} orders in two bursts, {}.",
@@ -84,7 +120,7 @@ async fn tell(
         world.title()
     ));
     let parameters = Parameters {
-        backend: if connect.is_some() { "nats" } else { "memory" },
+        backend: if on_server { "nats" } else { "memory" },
         orders: args.orders,
         bursts: 2,
         seed: args.seed,
@@ -94,13 +130,7 @@ async fn tell(
         payment_slots: PAYMENT_SLOTS,
         max_workers: story::MAX_WORKERS,
     };
-    let told = story::tell(Arc::clone(&world), parameters, narrator, interrupt.token()).await;
-    // Also after a failure nothing is left behind; the failure of the story is the one to report.
-    let left = world.leave(args.keep).await;
-    let report = told?;
-    if let Some(kept) = left? {
-        narrator.line(&kept);
-    }
+    let report = story::tell(Arc::clone(world), parameters, narrator, interrupt.token()).await?;
     let (story, real) = (begin.elapsed().as_secs_f64(), wall.elapsed().as_secs_f64());
     narrator.line(&format!("{story:.0} s of story in {real:.1} s"));
     Ok(report)

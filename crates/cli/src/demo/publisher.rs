@@ -16,14 +16,14 @@ const WINDOW: usize = 1024;
 /// How often an order is published again after a publish that failed for now; its message id makes that harmless.
 const TRIES: u32 = 5;
 
-/// Publishes the orders of that range and returns how many were acknowledged: all of them, or those published before
-/// `stop`.
+/// Publishes the orders of that range, all of them or until `stop`, and counts those acknowledged, also when it fails
+/// in the end.
 pub(crate) async fn burst(
     client: &Client,
     orders: Range<u64>,
     stop: &CancellationToken,
-) -> Result<u64, PublishError> {
-    let mut acked = 0;
+    acked: &mut u64,
+) -> Result<(), PublishError> {
     let mut outstanding = VecDeque::with_capacity(WINDOW);
     for number in orders {
         if stop.is_cancelled() {
@@ -33,15 +33,15 @@ pub(crate) async fn burst(
             && let Some((oldest, ack)) = outstanding.pop_front()
         {
             settle(client, oldest, ack).await?;
-            acked += 1;
+            *acked += 1;
         }
         outstanding.push_back((number, publish(client, number).await?));
     }
     for (number, ack) in outstanding {
         settle(client, number, ack).await?;
-        acked += 1;
+        *acked += 1;
     }
-    Ok(acked)
+    Ok(())
 }
 
 async fn publish(client: &Client, number: u64) -> Result<PubAck, PublishError> {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::check::{Check, Verdict};
+use super::check::Check;
 use crate::code::Code;
 use crate::error::CliError;
 use crate::output::{self, Format};
@@ -38,13 +38,16 @@ pub(crate) struct Scaling {
 }
 
 /// `sluicegate.v1.demo`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Report {
     r#type: &'static str,
     pub(crate) parameters: Parameters,
     pub(crate) chapters: Vec<Chapter>,
     pub(crate) scaling: Vec<Scaling>,
     pub(crate) checks: Vec<Check>,
+    /// What ended the story before its time.
+    #[serde(skip)]
+    error: Option<CliError>,
 }
 
 impl Report {
@@ -53,8 +56,9 @@ impl Report {
         chapters: Vec<Chapter>,
         scaling: Vec<Scaling>,
         checks: Vec<Check>,
+        error: Option<CliError>,
     ) -> Self {
-        Self { r#type: "sluicegate.v1.demo", parameters, chapters, scaling, checks }
+        Self { r#type: "sluicegate.v1.demo", parameters, chapters, scaling, checks, error }
     }
 
     pub(crate) fn render(&self, format: Format) -> Result<String, CliError> {
@@ -72,19 +76,22 @@ impl Report {
         })
     }
 
-    /// An error if a check failed.
-    pub(crate) fn verdict(&self) -> Result<(), CliError> {
-        let failed: Vec<_> = self
-            .checks
-            .iter()
-            .filter(|check| check.verdict == Verdict::Failed)
-            .map(|check| check.check)
-            .collect();
-        if failed.is_empty() {
+    /// What ended the story before its time, or else the checks that are not good.
+    pub(crate) fn verdict(self) -> Result<(), CliError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let bad: Vec<_> =
+            self.checks.iter().filter(|check| check.is_bad()).map(|check| check.check).collect();
+        if bad.is_empty() {
             return Ok(());
         }
-        let message =
-            format!("{} of {} checks failed: {}", failed.len(), self.checks.len(), failed.join(", "));
+        let message = format!(
+            "{} of {} checks failed or not measured: {}",
+            bad.len(),
+            self.checks.len(),
+            bad.join(", ")
+        );
         Err(CliError::new(Code::Partial, message)
             .help("run it again with -v, and keep its output for a report"))
     }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use sluicegate_autoscaler::InstanceContext;
 use sluicegate_batcher::{Operation, Watcher};
-use sluicegate_core::{Holder, LeasePool, LeasePoolExt, Random, Request, Wait};
+use sluicegate_core::{Holder, LeaseError, LeasePool, LeasePoolExt, Random, Request, Wait};
 use sluicegate_streaming_client::{Client, Failure, Message, StreamError, Subscription};
 use tokio::time::{Instant, sleep};
 
+use super::gauge::Gauge;
+use super::patience::{PATIENCE, insist};
 use super::payment::Payment;
 use super::store::{Order, StoreError};
 
@@ -24,8 +26,6 @@ pub(crate) const ACK_WAIT: Duration = Duration::from_secs(5);
 pub(crate) const HANDS: u32 = 8;
 /// How long a worker that is stopped may take to finish what it has in hand.
 pub(crate) const DRAIN: Duration = Duration::from_secs(30);
-/// How long an outage of the server is borne with.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The place where all workers of the demo work.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Shop {
     pub(crate) client: Client,
     pub(crate) slots: Arc<dyn LeasePool>,
     pub(crate) payment: Payment,
+    /// Workers in it.
+    pub(crate) workers: Gauge,
     pub(crate) writers: Vec<Watcher<Order, (), StoreError>>,
     pub(crate) holder: Holder,
     pub(crate) seed: u64,
@@ -42,6 +44,8 @@ pub(crate) struct Shop {
 impl Shop {
     /// One worker, until it is drained.
     pub(crate) async fn work(self: Arc<Self>, cx: InstanceContext) {
+        let shop = Arc::clone(&self);
+        let _inside = shop.workers.enter();
         let Some(orders) = self.open(&cx).await else { return };
         let ending = orders.handle();
         let mut working = pin!(orders.for_each_concurrent(HANDS as usize, move |message| {
@@ -104,8 +108,9 @@ impl Shop {
         };
         self.longest_wait_micros.fetch_max(asked.elapsed().as_micros() as u64, Ordering::AcqRel);
         let mood = Random::seeded(self.seed ^ order.number.rotate_left(32)).below(2);
-        self.payment.charge(lease.token(), Duration::from_millis(1 + mood)).await;
-        if let Err(error) = self.slots.release(&lease).await {
+        self.payment.charge(Duration::from_millis(1 + mood)).await;
+        let again = |error: &LeaseError| error.is_transient() || error.is_unknown();
+        if let Err(error) = insist(lease.deadline(), again, || self.slots.release(&lease)).await {
             // The slot returns by itself when the lease expires.
             tracing::warn!(lease = %lease.id(), %error, "slot not released");
         }

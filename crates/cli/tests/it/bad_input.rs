@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use sluicegate_nats::{Settings, connect};
 use sluicegate_testkit::server::NatsServer;
 
-use crate::server::{connection, streams};
-use crate::tool::run;
+use crate::server::{connection, streams, tool_in};
+use crate::tool::{ended, run};
 
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -78,6 +78,23 @@ async fn streams_in_the_way_are_left_alone() {
     assert_eq!(told.code, Some(1), "{told:#?}");
     assert_eq!(told.error()["nats_code"], 10065, "another stream has the subjects");
     assert_eq!(streams(&connection).await, ["EVERYTHING", "GOVERNOR_SGDEMO_CLASH1"]);
+}
+
+#[tokio::test]
+async fn a_folder_in_the_way_is_left_alone() {
+    let server = NatsServer::start().await.unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let mine = temp.path().join("SGDEMO_CLASH3/mine");
+    std::fs::create_dir_all(&mine).unwrap();
+    let args = ["demo", "--server", &server.url(), "--id", "CLASH3", "--json"];
+    let told = ended(tool_in(&temp, &args).spawn().unwrap()).await;
+    assert_eq!(told.code, Some(1), "{told:#?}");
+    let error = told.error();
+    assert_eq!(error["code"], "already_exists");
+    assert!(error["message"].as_str().unwrap().contains("SGDEMO_CLASH3 exists already"), "{error:#}");
+    assert!(error["help"].as_str().unwrap().contains("another --id"), "{error:#}");
+    assert!(mine.exists(), "untouched");
+    assert_eq!(streams(&connection(&server).await).await, Vec::<String>::new());
 }
 
 #[tokio::test]

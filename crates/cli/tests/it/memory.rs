@@ -25,7 +25,8 @@ async fn one_seed_gives_one_result_byte_for_byte() {
     let demo = async |seed| run(&["demo", "--orders", "3000", "--json", "--seed", seed]).await;
     let (first, second, other) = (demo("7").await, demo("7").await, demo("8").await);
     assert_eq!(first.stdout, second.stdout);
-    assert_ne!(first.document()["parameters"], other.document()["parameters"]);
+    // Another seed, other moods of the payment service: seen in the batches that they make.
+    assert_ne!(first.document()["chapters"], other.document()["chapters"]);
 }
 
 #[tokio::test]

@@ -60,6 +60,12 @@ impl Meter {
         worst_window(&arrivals, Duration::from_secs(1))
     }
 
+    /// All units that arrived.
+    pub(crate) fn units(&self) -> u64 {
+        let arrivals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.iter().map(|(_, units)| units).sum()
+    }
+
     /// Batches that arrived.
     pub(crate) fn batches(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64

@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use sluicegate_autoscaler::{Load, LoadSource, ScalerError, ScalerErrorKind};
 use sluicegate_core::{LeasePool, MemoryPool};
 use sluicegate_streaming_client::{
-    Backend, Channel, Client, ClientId, DurableName, MemoryBroker, Queue, Retention, Start, StreamError,
+    Backend, Channel, Client, ClientId, DurableName, MemoryBroker, MemoryStats, Queue, Retention, Start,
+    StreamError,
 };
 use tokio::sync::watch;
 
 use super::{CAPACITY_LEASES, PAYMENT_SLOTS, World};
+use crate::code::Code;
 use crate::demo::shop::{CHANNEL, WORKERS};
 use crate::demo::store::{MemoryStore, Store};
 use crate::error::CliError;
@@ -65,8 +67,12 @@ impl fmt::Debug for MemoryQueue {
 }
 
 impl MemoryQueue {
+    fn stats(&self) -> Option<MemoryStats> {
+        self.broker.stats(&self.channel, WORKERS)
+    }
+
     fn look(&self) -> Option<Load> {
-        let stats = self.broker.stats(&self.channel, WORKERS)?;
+        let stats = self.stats()?;
         Some(Load::new(stats.pending, stats.ack_pending, stats.delivered))
     }
 }
@@ -116,6 +122,11 @@ impl World for MemoryWorld {
 
     fn store(&self) -> &dyn Store {
         &self.store
+    }
+
+    async fn stored(&self) -> Result<u64, CliError> {
+        let gone = || CliError::new(Code::NotFound, "the workers' position is gone");
+        self.queue.stats().map(|stats| stats.last_sequence).ok_or_else(gone)
     }
 
     async fn has_consumer(&self) -> Result<bool, CliError> {

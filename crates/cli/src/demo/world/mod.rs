@@ -46,6 +46,9 @@ pub(crate) trait World: fmt::Debug + Send + Sync {
     /// The store behind the writers.
     fn store(&self) -> &dyn Store;
 
+    /// How many orders the stream has stored, as it says itself.
+    async fn stored(&self) -> Result<u64, CliError>;
+
     /// Whether the workers' consumer is still there.
     async fn has_consumer(&self) -> Result<bool, CliError>;
 

@@ -1,5 +1,7 @@
+use std::fmt::Display;
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +10,13 @@ use serde_json::{Value, json};
 use sluicegate_autoscaler::{ConsumerLoad, LoadSource};
 use sluicegate_core::LeasePool;
 use sluicegate_governor::{CampaignPool, GovernorConfig, NativePool};
-use sluicegate_nats::{Connection, code};
+use sluicegate_nats::{ApiError, Connection, code};
 use sluicegate_streaming_client::{Backend, Client, ClientId, JetStreamConfig, StreamMap};
+use tokio::time::Instant;
 
 use super::{CAPACITY_LEASES, PAYMENT_SLOTS, World};
 use crate::code::Code;
+use crate::demo::patience::{PATIENCE, insist};
 use crate::demo::shop::{ACK_WAIT, CHANNEL, WORKERS};
 use crate::demo::store::{SqliteStore, Store};
 use crate::error::CliError;
@@ -41,11 +45,13 @@ impl NatsWorld {
     pub(crate) async fn create(connection: Connection, id: &str) -> Result<Self, CliError> {
         let name = format!("SGDEMO_{id}");
         refuse_what_exists(&connection, &name).await?;
-        match Self::make(connection.clone(), &name).await {
+        let directory = std::env::temp_dir().join(&name);
+        make_directory(&directory)?;
+        match Self::make(connection.clone(), &name, directory.clone()).await {
             Ok(world) => Ok(world),
             Err(error) => {
                 // The reason of the failure is the one to report.
-                if let Err(second) = remove(&connection, &name).await {
+                if let Err(second) = remove(&connection, &name, &directory, Instant::now()).await {
                     tracing::warn!(%second, "not everything was removed again");
                 }
                 Err(error)
@@ -53,7 +59,7 @@ impl NatsWorld {
         }
     }
 
-    async fn make(connection: Connection, name: &str) -> Result<Self, CliError> {
+    async fn make(connection: Connection, name: &str, directory: PathBuf) -> Result<Self, CliError> {
         let subject = subject(name);
         let stream = json!({
             "name": name,
@@ -96,15 +102,9 @@ impl NatsWorld {
             Client::builder(name, id).backend(Backend::jetstream(config, connection.clone())).connect().await;
         let client = client.map_err(|error| failure::stream("opening the stream", &error))?;
 
-        let directory = std::env::temp_dir().join(name);
         let file = directory.join("orders.sqlite");
-        let store = std::fs::create_dir(&directory)
-            .map_err(|error| error.to_string())
-            .and_then(|()| SqliteStore::create(&file).map_err(|error| error.to_string()))
-            .map_err(|error| {
-                let message = format!("cannot make {}: {error}", file.display());
-                CliError::new(Code::ConfigInvalid, message).help("set TMPDIR to a folder that can be written")
-            })?;
+        let store = SqliteStore::create(&file)
+            .map_err(|error| cannot_make(&file, &error).help("set TMPDIR to a folder with room"))?;
         Ok(Self {
             connection,
             name: name.to_owned(),
@@ -155,17 +155,51 @@ async fn refuse_what_exists(connection: &Connection, name: &str) -> Result<(), C
     Ok(())
 }
 
-async fn remove(connection: &Connection, name: &str) -> Result<(), CliError> {
+fn make_directory(directory: &Path) -> Result<(), CliError> {
+    std::fs::create_dir(directory).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            let message = format!("{} exists already; nothing was changed", directory.display());
+            CliError::new(Code::AlreadyExists, message).help("remove it, or choose another --id")
+        }
+        _ => cannot_make(directory, &error).help("set TMPDIR to a folder that can be written"),
+    })
+}
+
+fn cannot_make(path: &Path, error: &dyn Display) -> CliError {
+    CliError::new(Code::ConfigInvalid, format!("cannot make {}: {error}", path.display()))
+}
+
+/// Calls the API, and again until `give_up` while there is no answer; only for what may be done twice.
+async fn patient(connection: &Connection, verb: &str, give_up: Instant) -> Result<Value, ApiError> {
+    let again = |error: &ApiError| error.is_transient() || error.is_unknown();
+    insist(give_up, again, || connection.api(verb, &(), TIMEOUT)).await
+}
+
+/// Removes all that it can; the error is the first there was, and its help removes the rest.
+async fn remove(
+    connection: &Connection,
+    name: &str,
+    directory: &Path,
+    give_up: Instant,
+) -> Result<(), CliError> {
+    let mut first = None;
+    let mut rest = Vec::new();
     for stream in streams(name) {
         let verb = format!("STREAM.DELETE.{stream}");
-        match connection.api::<Value>(&verb, &(), TIMEOUT).await {
+        match patient(connection, &verb, give_up).await {
             Err(error) if error.err_code() != Some(code::STREAM_NOT_FOUND) => {
-                return Err(failure::api(&verb, &error).help(format!("remove it: nats stream rm {stream}")));
+                first.get_or_insert_with(|| failure::api(&verb, &error));
+                rest.push(format!("nats stream rm {stream}"));
             }
             _ => {}
         }
     }
-    Ok(())
+    if let Err(error) = std::fs::remove_dir_all(directory) {
+        let message = format!("cannot remove {}: {error}", directory.display());
+        first.get_or_insert_with(|| CliError::new(Code::Conflict, message));
+        rest.push(format!("rm -r {}", directory.display()));
+    }
+    first.map_or(Ok(()), |error| Err(error.help(format!("remove what is left: {}", rest.join("; ")))))
 }
 
 #[async_trait]
@@ -196,9 +230,19 @@ impl World for NatsWorld {
         &self.store
     }
 
+    async fn stored(&self) -> Result<u64, CliError> {
+        let verb = format!("STREAM.INFO.{}", self.name);
+        let info = patient(&self.connection, &verb, Instant::now() + PATIENCE).await;
+        let info = info.map_err(|error| failure::api(&verb, &error))?;
+        // The stream is the demo's own: its first order has sequence 1.
+        info["state"]["last_seq"]
+            .as_u64()
+            .ok_or_else(|| CliError::new(Code::Internal, format!("{verb}: the answer has no state.last_seq")))
+    }
+
     async fn has_consumer(&self) -> Result<bool, CliError> {
         let verb = format!("CONSUMER.INFO.{}.{WORKERS}", self.name);
-        match self.connection.api::<Value>(&verb, &(), TIMEOUT).await {
+        match patient(&self.connection, &verb, Instant::now() + PATIENCE).await {
             Ok(_) => Ok(true),
             Err(error) if error.err_code() == Some(code::CONSUMER_NOT_FOUND) => Ok(false),
             Err(error) => Err(failure::api(&verb, &error)),
@@ -215,8 +259,7 @@ impl World for NatsWorld {
             let streams = streams(&self.name).join(", ");
             return Ok(Some(format!("kept: streams {streams}; rows in {}", self.directory.display())));
         }
-        remove(&self.connection, &self.name).await?;
-        let _ = std::fs::remove_dir_all(&self.directory);
+        remove(&self.connection, &self.name, &self.directory, Instant::now() + PATIENCE).await?;
         Ok(None)
     }
 }
