@@ -21,14 +21,14 @@ pub(crate) struct Flags {
     table: bool,
 }
 
-pub(crate) fn run(flags: &Flags) -> Outcome {
+pub(crate) async fn run(flags: &Flags) -> Outcome {
     let results = Workspace::read()?.target().join("criterion");
     let mut since = None;
     if !flags.table {
         since = Some(mark(&results)?);
         let mut command = cargo(&["bench"]);
         command.args(PACKAGES.iter().flat_map(|name| ["-p", name]));
-        run_command(command.args(["--benches", "--"]).args(&flags.filter))?;
+        run_command(command.args(["--benches", "--"]).args(&flags.filter)).await?;
     }
     let measured = if results.is_dir() { collect(&results, since)? } else { Measured::new() };
     if measured.is_empty() {

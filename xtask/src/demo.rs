@@ -3,7 +3,8 @@
 use sluicegate_testkit::server::NatsServer;
 
 use crate::servers::find_nats;
-use crate::shell::{Outcome, cargo, run as run_command};
+use crate::shell::{Doing, Outcome, cargo, run as run_command};
+use crate::signals::unless_interrupted;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
@@ -30,32 +31,32 @@ impl Flags {
 
 pub(crate) async fn run(flags: &Flags) -> Outcome {
     if flags.embedded {
-        return demo(None, &flags.arguments);
+        return demo(None, &flags.arguments).await;
     }
     match start().await {
         Ok(server) => {
             eprintln!("nats-server {} at {}", server.version(), server.url());
-            let outcome = demo(Some(&server.url()), &flags.arguments);
+            let outcome = demo(Some(&server.url()), &flags.arguments).await;
             drop(server);
             outcome
         }
-        Err(reason) if flags.real => Err(reason),
+        Err(reason) if flags.real || reason.is_interruption() => Err(reason),
         Err(reason) => {
             eprintln!(
                 "{reason}\nNo real server, so the demo runs in memory (`cargo xtask servers` tells what is missing)."
             );
-            demo(None, &flags.arguments)
+            demo(None, &flags.arguments).await
         }
     }
 }
 
 async fn start() -> Outcome<NatsServer> {
     find_nats().await?;
-    NatsServer::start().await.map_err(|error| crate::shell::Failure::new(error.to_string()))
+    unless_interrupted(NatsServer::start()).await?.doing("cannot start a server")
 }
 
-fn demo(server: Option<&str>, arguments: &[String]) -> Outcome {
+async fn demo(server: Option<&str>, arguments: &[String]) -> Outcome {
     let mut command = cargo(&["run", "-p", "sluicegate-cli", "--bin", "sluicegate", "--", "demo"]);
     command.args(server.iter().flat_map(|url| ["--server", url]));
-    run_command(command.args(arguments))
+    run_command(command.args(arguments)).await
 }

@@ -9,6 +9,7 @@ mod demo;
 mod release;
 mod servers;
 mod shell;
+mod signals;
 mod test;
 mod tidy;
 mod up;
@@ -58,7 +59,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("xtask: {failure}");
-            ExitCode::FAILURE
+            ExitCode::from(failure.code())
         }
     }
 }
@@ -69,11 +70,11 @@ async fn run(verb: Verb) -> Outcome {
         Verb::Test(flags) => test::run(&flags).await,
         Verb::Servers(flags) => servers::run(&flags).await,
         Verb::Up(flags) => up::run(flags).await,
-        Verb::Bench(flags) => bench::run(&flags),
+        Verb::Bench(flags) => bench::run(&flags).await,
         Verb::Chaos(flags) => chaos::run(&flags).await,
         Verb::Tidy => tidy::run(),
-        Verb::Ci(flags) => ci::run(&flags).await,
-        Verb::Coverage => coverage::run(),
-        Verb::Release => release::run(),
+        Verb::Ci(flags) => Box::pin(ci::run(&flags)).await,
+        Verb::Coverage => coverage::run().await,
+        Verb::Release => release::run().await,
     }
 }

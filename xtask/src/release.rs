@@ -3,7 +3,7 @@
 use crate::shell::{Outcome, cargo, run as run_command};
 
 /// Packs every crate that will be published, and builds each from its package.
-pub(crate) fn run() -> Outcome {
+pub(crate) async fn run() -> Outcome {
     run_command(&mut cargo(&[
         "package",
         "--workspace",
@@ -12,7 +12,8 @@ pub(crate) fn run() -> Outcome {
         "xtask",
         "--exclude",
         "sluicegate-examples",
-    ]))?;
+    ]))
+    .await?;
     eprintln!("All packages build from what would be uploaded. Nothing was published.");
     Ok(())
 }

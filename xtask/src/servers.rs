@@ -5,6 +5,7 @@ use std::process::Command;
 use sluicegate_testkit::server::{NATS_OLDER_VERSIONS, NATS_VERSION, Program, STAN_VERSION, find};
 
 use crate::shell::{Failure, Outcome, run as run_command};
+use crate::signals::unless_interrupted;
 use crate::test::containers;
 
 #[derive(Debug, clap::Args)]
@@ -15,7 +16,7 @@ pub(crate) struct Flags {
 }
 
 pub(crate) async fn run(flags: &Flags) -> Outcome {
-    if flags.container { images() } else { programs().await }
+    if flags.container { images().await } else { programs().await }
 }
 
 /// Gets all programs that the tests use.
@@ -36,15 +37,15 @@ async fn get(program: Program, version: &str) -> Outcome {
         eprintln!("{} at {url}, from {}", program.name(), program.variable());
         return Ok(());
     }
-    let found = find(program, version, |line| eprintln!("{line} …")).await;
+    let found = unless_interrupted(find(program, version, |line| eprintln!("{line} …"))).await?;
     let found = found.map_err(|error| Failure::new(error.to_string()))?;
     eprintln!("{}: {}", found.how, found.path.display());
     Ok(())
 }
 
 /// Pulls or builds the images; a test of the testkit does it, so that there is one build with an engine's client.
-fn images() -> Outcome {
-    run_command(&mut container_test("images_are_pulled_or_built")?)
+async fn images() -> Outcome {
+    run_command(&mut container_test("images_are_pulled_or_built")?).await
 }
 
 /// One of the testkit's tests about containers, with what it prints.

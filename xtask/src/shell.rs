@@ -1,24 +1,43 @@
 //! Running other programs, in the open.
 
 use std::fmt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::signals::{self, Signals};
+
 /// Why a verb failed, for people.
 #[derive(Debug)]
-pub(crate) struct Failure(String);
+pub(crate) struct Failure {
+    text: String,
+    code: u8,
+}
 
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), code: 1 }
+    }
+
+    /// With another exit code than 1, for example that of a command.
+    pub(crate) fn with_code(self, code: i32) -> Self {
+        Self { code: u8::try_from(code).unwrap_or(1), ..self }
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.code > 128
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -29,7 +48,7 @@ pub(crate) trait Doing<T> {
 
 impl<T, E: fmt::Display> Doing<T> for Result<T, E> {
     fn doing(self, what: impl fmt::Display) -> Outcome<T> {
-        self.map_err(|error| Failure(format!("{what}: {error}")))
+        self.map_err(|error| Failure::new(format!("{what}: {error}")))
     }
 }
 
@@ -74,12 +93,18 @@ fn quote(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
 }
 
-/// Prints the command and runs it.
-pub(crate) fn run(command: &mut Command) -> Outcome {
+/// Prints the command and runs it. Signals are for the command: it ends as it likes, and we end with its code.
+pub(crate) async fn run(command: &mut Command) -> Outcome {
     let shown = show(command);
     eprintln!("\n$ {shown}");
-    let status = command.status().doing(&shown)?;
-    if status.success() { Ok(()) } else { Err(Failure(format!("`{shown}` failed: {status}"))) }
+    // Who is not in the terminal's group must not read from it.
+    command.stdin(Stdio::null()).process_group(0);
+    let mut signals = Signals::listen()?;
+    let status = signals::wait(command.spawn().doing(&shown)?, &mut signals).await?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("`{shown}` failed: {status}")).with_code(signals::code(status)))
 }
 
 /// Runs the command silently and returns what it printed.
@@ -88,7 +113,10 @@ pub(crate) fn read(command: &mut Command) -> Outcome<String> {
     let Output { status, stdout, stderr } =
         command.stdin(Stdio::null()).stderr(Stdio::piped()).output().doing(&shown)?;
     if !status.success() {
-        return Err(Failure(format!("`{shown}` failed: {status}\n{}", String::from_utf8_lossy(&stderr))));
+        return Err(Failure::new(format!(
+            "`{shown}` failed: {status}\n{}",
+            String::from_utf8_lossy(&stderr)
+        )));
     }
     String::from_utf8(stdout).doing(shown)
 }

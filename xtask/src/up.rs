@@ -3,6 +3,7 @@
 use sluicegate_testkit::server::{NatsServer, StanServer, StanStore};
 
 use crate::shell::{Doing, Outcome};
+use crate::signals::Signals;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
@@ -40,5 +41,6 @@ fn announce(name: &str, version: &str, url: &str) {
 }
 
 async fn wait() -> Outcome {
-    tokio::signal::ctrl_c().await.doing("cannot wait for Ctrl-C")
+    Signals::listen()?.end().await;
+    Ok(())
 }

@@ -5,9 +5,11 @@ mod schedule;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use sluicegate_testkit::server::NatsServer;
 use time::OffsetDateTime;
@@ -18,6 +20,7 @@ use self::report::{Report, Verdict};
 use self::schedule::{Fault, Step, of_run, run_seed};
 use crate::servers::find_nats;
 use crate::shell::{Doing, Failure, Outcome, cargo, program, read, run as run_command};
+use crate::signals::{Signals, code, interrupted, tell, unless_interrupted};
 use crate::workspace::Workspace;
 
 /// A run that takes longer hangs.
@@ -36,11 +39,17 @@ pub(crate) struct Flags {
     arguments: Vec<String>,
 }
 
+impl Flags {
+    pub(crate) fn short() -> Self {
+        Self { minutes: 1, seed: None, arguments: Vec::new() }
+    }
+}
+
 pub(crate) async fn run(flags: &Flags) -> Outcome {
     let workspace = Workspace::read()?;
-    run_command(&mut cargo(&["build", "-p", "sluicegate-cli", "--bin", "sluicegate"]))?;
+    run_command(&mut cargo(&["build", "-p", "sluicegate-cli", "--bin", "sluicegate"])).await?;
     find_nats().await?;
-    let server = NatsServer::start().await.doing("cannot start a server")?;
+    let server = unless_interrupted(NatsServer::start()).await?.doing("cannot start a server")?;
     let seed = flags.seed.unwrap_or_else(|| fastrand::u64(1..1 << 32));
     let started = utc();
     let commit = read(&mut program("git", &["describe", "--always", "--dirty"]))?.trim().to_owned();
@@ -56,10 +65,13 @@ pub(crate) async fn run(flags: &Flags) -> Outcome {
     let mut report = Report::new(started, seed, flags.minutes, version, commit);
     eprintln!("seed {seed}, {} minutes, reports in {}", flags.minutes, harness.dir.display());
     let until = Instant::now() + Duration::from_secs(60 * flags.minutes);
-    while Instant::now() < until {
-        harness.one_run(&mut report).await?;
+    let mut signals = Signals::listen()?;
+    let mut told = None;
+    while Instant::now() < until && told.is_none() {
+        told = harness.one_run(&mut report, &mut signals).await?;
     }
-    harness.finish(&report)
+    harness.finish(&report)?;
+    told.map_or(Ok(()), |signal| Err(interrupted(signal)))
 }
 
 struct Harness<'a> {
@@ -71,7 +83,8 @@ struct Harness<'a> {
 }
 
 impl Harness<'_> {
-    async fn one_run(&self, report: &mut Report) -> Outcome {
+    /// Returns the signal that interrupted it.
+    async fn one_run(&self, report: &mut Report, signals: &mut Signals) -> Outcome<Option<Signal>> {
         let run = report.runs;
         report.runs += 1;
         let dir = self.dir.join(format!("run-{run}"));
@@ -79,25 +92,38 @@ impl Harness<'_> {
         let steps = of_run(self.seed, run);
         let began = Instant::now();
         let mut demo = self.spawn(run, &dir)?;
+        let mut told = None;
         let ended = {
-            let nemesis = self.disturb(&steps, report);
-            tokio::select! {
-                biased;
-                ended = timeout(RUN_WITHIN, demo.wait()) => ended,
-                failed = nemesis => return Err(failed),
+            let group = demo.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+            let mut ended = pin!(timeout(RUN_WITHIN, demo.wait()));
+            let mut nemesis = pin!(self.disturb(&steps, report));
+            loop {
+                tokio::select! {
+                    biased;
+                    ended = &mut ended => break ended,
+                    failed = &mut nemesis => return Err(failed),
+                    signal = signals.next() => {
+                        told = told.or((signal != Signal::TSTP).then_some(signal));
+                        group.into_iter().for_each(|group| tell(group, signal));
+                    }
+                }
             }
         };
         let took = began.elapsed();
         // The demo may have ended in the middle of a fault: the next run shall find a server.
         self.server.restart().await.doing("the server does not come back")?;
         let exit = match ended {
-            Ok(status) => status.doing("cannot wait for the demo")?.code(),
+            Ok(status) => Some(code(status.doing("cannot wait for the demo")?)),
             Err(_) => {
                 demo.kill().await.doing("cannot end the demo")?;
                 None
             }
         };
         let output = fs::read_to_string(dir.join("stdout.json")).unwrap_or_default();
+        if let Some(signal) = told.filter(|_| exit.is_some_and(|code| code > 128)) {
+            eprintln!("run {run}: interrupted in {took:.1?}");
+            return Ok(Some(signal));
+        }
         let has_checks = report.take_checks(&serde_json::from_str(&output).unwrap_or(Value::Null));
         let passed = exit == Some(0) && has_checks;
         eprintln!("run {run}: {} in {took:.1?}", if passed { "ok" } else { "FAILED" });
@@ -106,7 +132,7 @@ impl Harness<'_> {
         } else {
             report.failures.push(self.failure(run, exit, &dir, &steps));
         }
-        Ok(())
+        Ok(told)
     }
 
     fn spawn(&self, run: u64, dir: &Path) -> Outcome<Child> {
@@ -118,6 +144,7 @@ impl Harness<'_> {
             .stdin(Stdio::null())
             .stdout(file("stdout.json")?)
             .stderr(file("stderr.txt")?)
+            .process_group(0)
             .kill_on_drop(true);
         command.spawn().doing(self.binary.display())
     }
@@ -153,11 +180,10 @@ impl Harness<'_> {
 
     fn failure(&self, run: u64, exit: Option<i32>, dir: &Path, steps: &[Step]) -> Value {
         let errors = fs::read_to_string(dir.join("stderr.txt")).unwrap_or_default();
-        let lines: Vec<&str> = errors.lines().collect();
         json!({
             "run": run,
             "exit": exit.map_or_else(|| json!("killed: did not end in time"), Value::from),
-            "last_words": lines[lines.len().saturating_sub(5)..],
+            "stderr": last_lines(&errors),
             "output": dir.strip_prefix(&self.dir).unwrap_or(dir),
             "schedule": steps.iter().map(|step| format!("{step:?}")).collect::<Vec<_>>(),
             "repeat": format!("cargo xtask chaos --minutes {} --seed {} -- {}", 1 + run, self.seed, self.arguments.join(" ")),
@@ -180,6 +206,13 @@ impl Harness<'_> {
             }
         }
     }
+}
+
+/// Enough of them to show what happened; the file keeps them all.
+fn last_lines(text: &str) -> Vec<&str> {
+    const LINES: usize = 40;
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].to_vec()
 }
 
 /// `20261122T023000Z`
