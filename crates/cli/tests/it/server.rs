@@ -146,6 +146,32 @@ async fn what_cannot_be_removed_is_named_and_the_rest_removed() {
 }
 
 #[tokio::test]
+async fn a_story_that_fails_ends_in_order_and_its_error_is_the_last_word() {
+    let users = r#"authorization { users = [
+        { user: "all", password: "p" },
+        { user: "some", password: "p", permissions: {
+            publish: { deny: ["sgdemo.deny03.orders", "$JS.API.STREAM.DELETE.SGDEMO_DENY03"] } } },
+    ] }"#;
+    let server = NatsServer::builder().config(users).start().await.unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let url = server.url();
+    let args = ["demo", "--server", &url, "--user", "some", "--password", "p", "--orders", "100"];
+    let told = tool_in(&temp, &[&args[..], &["--id", "DENY03", "--json"]].concat()).spawn().unwrap();
+    let told = timeout(Duration::from_secs(60), ended(told)).await.expect("it ends");
+    assert_eq!(told.code, Some(77), "{told:#?}");
+    let checks = told.document()["checks"].clone();
+    let verdicts: Vec<&str> =
+        checks.as_array().unwrap().iter().map(|check| check["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["failed", "failed", "unmeasured", "unmeasured", "ok", "ok"], "{checks:#}");
+    let error = told.error();
+    assert_eq!(error["code"], "not_permitted");
+    assert!(error["message"].as_str().unwrap().contains("publishing order-0"), "{error:#}");
+    assert!(told.stderr.contains("remove what is left: nats stream rm SGDEMO_DENY03"), "{told:#?}");
+    let all = Settings::builder().server(&url).user_and_password("all", "p").build().unwrap();
+    assert_eq!(streams(&connect(&all).await.unwrap()).await, ["SGDEMO_DENY03"]);
+}
+
+#[tokio::test]
 async fn an_interrupted_story_cleans_up_after_itself() {
     let server = NatsServer::start().await.unwrap();
     let connection = connection(&server).await;
