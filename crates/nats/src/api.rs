@@ -14,6 +14,12 @@ struct Envelope {
 }
 
 impl Connection {
+    /// The subject of a verb of the JetStream API (`STREAM.INFO.ORDERS`), with the prefix or domain of the settings:
+    /// for what [`api`](Self::api) does not do, such as answers of several messages.
+    pub fn api_subject(&self, verb: &str) -> String {
+        format!("{}.{verb}", self.api_prefix())
+    }
+
     /// Calls the JetStream API: `verb` is what follows the prefix (`STREAM.INFO.ORDERS`), the prefix and domain are
     /// those of the settings. `&()` as body sends an empty payload, as some verbs refuse `null`.
     ///
@@ -28,7 +34,7 @@ impl Connection {
         body: &impl Serialize,
         timeout: Duration,
     ) -> Result<T, ApiError> {
-        let subject = format!("{}.{verb}", self.api_prefix());
+        let subject = self.api_subject(verb);
         let payload = match serde_json::to_vec(body) {
             Ok(json) if json == b"null" => Bytes::new(),
             Ok(json) => json.into(),

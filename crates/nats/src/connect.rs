@@ -90,7 +90,8 @@ impl ClientMaker {
 
         let link = Link::new(self.hub.clone(), self.settings.supervision, self.inbox_prefix.clone());
         let servers = &self.settings.servers.value;
-        let patience = self.settings.timeout() * u32::try_from(servers.len()).unwrap_or(u32::MAX);
+        let patience =
+            self.settings.timeout().saturating_mul(u32::try_from(servers.len()).unwrap_or(u32::MAX));
         let connecting = self.options(&link).connect(servers.as_slice());
         let shown = || self.settings.servers().join(",");
         match timeout(patience, connecting).await {

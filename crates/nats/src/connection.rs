@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, jetstream};
-use sluicegate_core::Ignore;
+use sluicegate_core::{Ignore, later};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -60,8 +60,15 @@ impl Shared {
         self.slot.borrow().clone()
     }
 
-    pub(crate) fn replace(&self, slot: Slot) {
-        self.slot.send_replace(slot);
+    /// False: the connection was drained, and stays so.
+    pub(crate) fn replace(&self, slot: Slot) -> bool {
+        self.slot.send_if_modified(|current| {
+            let open = !self.closing.is_cancelled();
+            if open {
+                *current = slot;
+            }
+            open
+        })
     }
 
     pub(crate) fn emit(&self, event: NatsEvent) {
@@ -179,9 +186,13 @@ impl Connection {
     /// # Cancel safety
     /// Dropping it leaves the connection without supervision, to be drained again or dropped.
     pub async fn drain(&self, deadline: Duration) -> Result<(), RequestError> {
-        self.0.closing.cancel();
-        let until = Instant::now() + deadline;
-        let Slot { client, link } = self.slot();
+        let until = later(Instant::now(), deadline);
+        let Slot { client, link } = {
+            // While this is borrowed it cannot be replaced: there is no client after this one.
+            let slot = self.0.client.borrow();
+            self.0.closing.cancel();
+            slot.clone()
+        };
         let failed = |kind, text: &str| Err(RequestError::new(kind, "drain", text));
         if !self.is_connected() {
             retire(link.as_deref());

@@ -12,7 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::hub::Hub;
 use crate::permission::{Denied, is_about_credentials};
-use crate::{NatsEvent, Supervision};
+use crate::{NatsEvent, Operation, Supervision};
 
 /// A client that nobody needs any more asks this rarely for a connection. It cannot be ended while it has none.
 const RETIRED_DELAY: Duration = Duration::from_secs(30);
@@ -188,7 +188,7 @@ impl Link {
     /// Answers the requests that will never be answered otherwise.
     fn deny(&self, denied: &Denied) {
         let mut waiting = self.waiting();
-        let inbox = denied.subject.starts_with(&self.inbox_prefix);
+        let inbox = denied.operation == Operation::Subscribe && self.is_inbox(&denied.subject);
         if inbox {
             waiting.inbox_denied = Some(denied.clone());
         }
@@ -201,6 +201,10 @@ impl Link {
                 waiting.requests.insert(id, (subject, answer));
             }
         }
+    }
+
+    fn is_inbox(&self, subject: &str) -> bool {
+        subject.strip_prefix(&self.inbox_prefix).is_some_and(|rest| rest.starts_with('.'))
     }
 
     /// Registers a request to that subject, until the ticket is dropped.
@@ -309,6 +313,16 @@ mod tests {
         assert_eq!(subject(&mut request.denied).as_deref(), Some("_INBOX.me.xyz.*"));
         assert_eq!(link.enter("b").unwrap_err().operation, crate::Operation::Subscribe);
         link.on_event(Event::Connected);
+        assert!(link.enter("b").is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_only_looks_like_a_denied_inbox_is_none() {
+        let link = link();
+        let mut request = link.enter("a").unwrap();
+        link.on_event(violation(r#"Publish to "_INBOX.me.xyz.1""#));
+        link.on_event(violation(r#"Subscription to "_INBOX.messages""#));
+        assert_eq!(subject(&mut request.denied), None);
         assert!(link.enter("b").is_ok());
     }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Request};
 use bytes::Bytes;
+use sluicegate_core::later;
 use tokio::time::{Instant, sleep_until};
 
 use crate::connection::{Connection, Slot};
@@ -39,7 +40,7 @@ impl Connection {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = later(Instant::now(), timeout);
         let slot = self.ready(subject, deadline).await?;
         send(&slot, subject, headers, payload, deadline, OnLoss::Wait).await
     }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::later;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::NatsEvent;
@@ -36,7 +37,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>) {
                     reported = Some(since);
                     shared.emit(NatsEvent::CredentialsRefused { reason });
                 }
-                not_before = Instant::now() + shared.supervision().refused_after;
+                not_before = later(Instant::now(), shared.supervision().refused_after);
                 rebuild(&shared, &link).await;
             }
             Need::Client => {
@@ -70,7 +71,7 @@ async fn need(link: &Link, refused_after: Duration, not_before: Instant) -> Need
             return Need::Move;
         }
         let refusal = now.refused.zip(now.down_since);
-        let deadline = refusal.as_ref().map(|(_, since)| (*since + refused_after).max(not_before));
+        let deadline = refusal.as_ref().map(|(_, since)| later(*since, refused_after).max(not_before));
         tokio::select! {
             biased;
             // The link, and so the sender, is ours.
@@ -84,9 +85,15 @@ async fn need(link: &Link, refused_after: Duration, not_before: Instant) -> Need
     }
 }
 
-/// Replaces the client by one with freshly read credentials, unless it came back by itself meanwhile.
+/// Replaces the client by one with freshly read credentials, unless it came back by itself meanwhile or nobody needs
+/// one any more.
 async fn rebuild(shared: &Arc<Shared>, old: &Arc<Link>) -> bool {
-    let (client, link) = match Box::pin(shared.maker.make()).await {
+    let made = tokio::select! {
+        biased;
+        () = shared.closing.cancelled() => return false,
+        made = Box::pin(shared.maker.make()) => made,
+    };
+    let (client, link) = match made {
         Ok(made) => made,
         Err(error) => {
             tracing::warn!(%error, "no new client yet");
@@ -99,7 +106,11 @@ async fn rebuild(shared: &Arc<Shared>, old: &Arc<Link>) -> bool {
     }
     old.retire();
     link.take_over();
-    shared.replace(Slot { client, link: Some(link) });
+    let new = Arc::clone(&link);
+    if !shared.replace(Slot { client, link: Some(link) }) {
+        new.retire();
+        return false;
+    }
     shared.emit(NatsEvent::ClientRebuilt);
     shared.emit(NatsEvent::Reconnected);
     true

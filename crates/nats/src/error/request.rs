@@ -11,7 +11,8 @@ pub enum RequestErrorKind {
     NoResponders,
     /// No answer came in time. Whether it was done, or will be, is unknown.
     TimedOut,
-    /// The server refuses to let this user publish there, or to receive answers. Certainly not done.
+    /// The server refuses to let this user publish there: certainly not done. Or to receive answers: then the
+    /// [`subject`](RequestError::subject) is the inbox, and what was asked first may have been done.
     NotPermitted,
     /// There was no connection for as long as the request was given. Certainly not done.
     NotConnected,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use sluicegate_core::later;
 use tokio::time::{Instant, sleep};
 
 use super::Publish;
@@ -44,8 +45,7 @@ impl Connection {
             .with_max_delay(Duration::from_secs(2))
             .without_max_times()
             .build();
-        // The epoch of the last try that may yet turn out to be stored.
-        let mut unsure = None;
+        let mut unsure = Unsure::Nothing;
         loop {
             let try_ = self.try_once(&publish, &headers).await;
             let error = match try_.answer {
@@ -54,8 +54,11 @@ impl Connection {
             };
             let verdict = verdict(&error);
             let unknown = match verdict {
-                Verdict::Final => unsure.is_some_and(|epoch| !settles(&error, Some(epoch) == try_.epoch)),
-                _ => unsure.is_some() || verdict == Verdict::Unknown,
+                Verdict::Final => {
+                    is_deaf(&error, &publish)
+                        || unsure != Unsure::Nothing && !settles(&error, unsure.is_all_in(try_.epoch))
+                }
+                _ => unsure != Unsure::Nothing || verdict == Verdict::Unknown,
             };
             if unknown
                 && error.err_code().is_some_and(code::is_cas_conflict)
@@ -79,7 +82,7 @@ impl Connection {
                 return Err(failure(&publish, id, kind, outcome, error));
             }
             if verdict == Verdict::Unknown {
-                unsure = Some(try_.epoch.unwrap_or_default());
+                unsure = unsure.and(try_.epoch);
             }
             tracing::debug!(subject = %publish.subject, %id, %error, ?delay, "publishing again with the same id");
             sleep(delay).await;
@@ -87,14 +90,15 @@ impl Connection {
     }
 
     async fn try_once(&self, publish: &Publish, headers: &HeaderMap) -> Try {
-        let deadline = Instant::now() + publish.timeout;
+        let deadline = later(Instant::now(), publish.timeout);
         let slot = match self.ready(&publish.subject, deadline).await {
             Ok(slot) => slot,
             Err(error) => return Try { epoch: None, answer: Err(error.into()) },
         };
-        let epoch = Some(epoch(&slot));
+        let before = epoch(&slot);
         let (headers, payload) = (Some(headers.clone()), publish.payload.clone());
         let message = send(&slot, &publish.subject, headers, payload, deadline, OnLoss::GiveUp).await;
+        let epoch = (epoch(&slot) == before).then_some(before);
         Try { epoch, answer: message.map_err(ApiError::from).and_then(|message| PubAck::parse(&message)) }
     }
 
@@ -123,7 +127,7 @@ impl Connection {
 type Epoch = (usize, u64);
 
 struct Try {
-    /// None: it was not sent.
+    /// What carried it. None: nobody knows, or it was not sent.
     epoch: Option<Epoch>,
     answer: Result<PubAck, ApiError>,
 }
@@ -132,6 +136,30 @@ struct Try {
 fn epoch(slot: &Slot) -> Epoch {
     let client = slot.link.as_ref().map_or(0, |link| Arc::as_ptr(link) as usize);
     (client, slot.client.statistics().connects.load(Ordering::Relaxed))
+}
+
+/// The tries that may yet turn out to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unsure {
+    Nothing,
+    In(Epoch),
+    /// Several connections carried them.
+    Anywhere,
+}
+
+impl Unsure {
+    /// With another one.
+    fn and(self, epoch: Option<Epoch>) -> Self {
+        match (self, epoch) {
+            (Self::Nothing, Some(epoch)) => Self::In(epoch),
+            (Self::In(first), Some(epoch)) if first == epoch => self,
+            _ => Self::Anywhere,
+        }
+    }
+
+    fn is_all_in(self, epoch: Option<Epoch>) -> bool {
+        epoch.is_some_and(|epoch| self == Self::In(epoch))
+    }
 }
 
 /// What one failed try means for the next.
@@ -164,12 +192,19 @@ fn verdict(error: &ApiError) -> Verdict {
     }
 }
 
+/// Not the message was refused, but the way of its answer.
+fn is_deaf(error: &ApiError, publish: &Publish) -> bool {
+    error.kind() == ApiErrorKind::Request(RequestErrorKind::NotPermitted)
+        && error.subject() != publish.subject
+}
+
 /// The refusal of a repetition says that the earlier, unresolved try was not stored: either nothing can change about
 /// the reason, or the server looks at the id first and the earlier try was processed earlier (same connection).
 fn settles(error: &ApiError, same_epoch: bool) -> bool {
     match error.kind() {
-        ApiErrorKind::Request(_) => true,
-        ApiErrorKind::Malformed => false,
+        ApiErrorKind::Request(RequestErrorKind::Invalid) => true,
+        // Permissions and servers change.
+        ApiErrorKind::Request(_) | ApiErrorKind::Malformed => false,
         ApiErrorKind::Server { err_code, .. } => match err_code {
             code::STREAM_NOT_MATCH
             | code::MESSAGE_TOO_LARGE
@@ -248,6 +283,25 @@ mod tests {
         let full = ApiError::server("s", ServerErrorBody { code: 503, err_code: 10077, description });
         assert!(settles(&full, true), "a stored id would have been found first");
         assert!(!settles(&full, false));
+    }
+
+    #[test]
+    fn a_permission_that_was_withdrawn_settles_nothing() {
+        let request = |kind| ApiError::from(RequestError::new(kind, "s", ""));
+        assert!(!settles(&request(RequestErrorKind::NotPermitted), true));
+        assert!(!settles(&request(RequestErrorKind::TooLarge), true));
+        assert!(settles(&request(RequestErrorKind::Invalid), false));
+    }
+
+    #[test]
+    fn tries_that_several_connections_carried_stay_unsure() {
+        let (old, new) = ((1, 1), (1, 2));
+        let one = Unsure::Nothing.and(Some(old)).and(Some(old));
+        assert!(one.is_all_in(Some(old)) && !one.is_all_in(Some(new)) && !one.is_all_in(None));
+        let both = one.and(Some(new));
+        assert!(!both.is_all_in(Some(old)) && !both.is_all_in(Some(new)), "an old copy may be under way");
+        assert_eq!(one.and(None), Unsure::Anywhere);
+        assert!(!Unsure::Nothing.is_all_in(Some(old)));
     }
 
     #[test]

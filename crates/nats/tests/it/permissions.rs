@@ -4,9 +4,9 @@ use sluicegate_nats::{
     Connection, NatsEvent, Operation, Outcome, Publish, PublishErrorKind, RequestErrorKind, Settings, connect,
 };
 use sluicegate_testkit::server::NatsServer;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::support::{PATIENCE, connected, echo, stream, text, until};
+use crate::support::{PATIENCE, connected, echo, stored, stream, text, until};
 
 const USERS: &str = r#"
 authorization { users: [
@@ -98,6 +98,18 @@ async fn a_denied_publish_to_a_stream_is_not_done() {
     let error = worker.publish(Publish::new("DENIED", "x").timeout(PATIENCE)).await.unwrap_err();
     assert_eq!(error.kind(), PublishErrorKind::NotPermitted, "{error}");
     assert_eq!((error.outcome(), error.subject()), (Outcome::NotDone, "DENIED"));
+}
+
+#[tokio::test]
+async fn a_publish_whose_answer_is_denied_may_be_stored() {
+    let server = server().await;
+    let (admin, deaf) = (user(&server, "admin").await, user(&server, "deaf").await);
+    stream(&admin, "UNHEARD", serde_json::json!({})).await;
+    let error = deaf.publish(Publish::new("UNHEARD", "x").timeout(PATIENCE)).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::NotPermitted, "{error}");
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    let arrived = async { while stored(&admin, "UNHEARD").await == 0 {} };
+    timeout(PATIENCE, arrived).await.expect("it is stored all the same");
 }
 
 #[tokio::test]

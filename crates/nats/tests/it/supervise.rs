@@ -1,10 +1,12 @@
+use std::time::Duration;
+
 use serde_json::json;
-use sluicegate_nats::{NatsEvent, Settings, Supervision, connect};
+use sluicegate_nats::{NatsEvent, RequestErrorKind, Settings, Supervision, connect};
 use sluicegate_testkit::server::NatsServer;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
-use crate::support::{connected, free_port, stored, stream, until};
+use crate::support::{connected, eventually, free_port, stored, stream, text, until};
 
 #[tokio::test]
 async fn a_client_that_ended_is_replaced() {
@@ -16,6 +18,29 @@ async fn a_client_that_ended_is_replaced() {
     assert!(seen.contains(&NatsEvent::ClientRebuilt), "{seen:?}");
     stream(&connection, "SUPERVISE_ENDED", json!({})).await;
     assert_eq!(stored(&connection, "SUPERVISE_ENDED").await, 0);
+}
+
+#[tokio::test]
+async fn a_drained_connection_stays_so_though_a_client_was_being_made() {
+    let server = NatsServer::start().await.unwrap();
+    let connection = connected(&server.url()).await;
+    let mut events = connection.events();
+    // The next client is greeted by nobody.
+    server.pause().unwrap();
+    connection.client().drain().await.unwrap();
+    eventually("the client ends", || !connection.is_connected()).await;
+    let error = connection.drain(Duration::MAX).await.unwrap_err();
+    assert_eq!(error.kind(), RequestErrorKind::NotConnected, "{error}");
+    server.resume().unwrap();
+    // What waited for the server would have been served before this.
+    for _ in 0..3 {
+        drop(connected(&server.url()).await);
+    }
+    assert!(!connection.is_connected());
+    while let Ok(event) = events.try_recv() {
+        assert_ne!(event, NatsEvent::ClientRebuilt);
+    }
+    assert!(connection.request("nobody", None, text("x"), Duration::MAX).await.is_err(), "at once");
 }
 
 #[tokio::test]
