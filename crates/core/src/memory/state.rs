@@ -149,8 +149,7 @@ impl State {
         if taken.saturating_add(wanted) > self.limit.get() {
             if let Some((slots, _)) = had_promise {
                 // Not enough for this request: others may do with less, but this handle keeps its place.
-                self.tell(slots, now);
-                self.waiting.push_front(handle);
+                self.pass_on(handle, slots);
             }
             self.handles.entry(handle).or_default().freed = 0;
             return None;
@@ -295,6 +294,19 @@ impl State {
             }
         }
         self.wake_waiting();
+    }
+
+    /// A promise that was of no use to its handle: a hint for the others that wait, and no promise, so that it is not
+    /// passed on and on among those that all need more.
+    fn pass_on(&mut self, handle: HandleId, slots: u32) {
+        self.waiting.retain(|waiting| *waiting != handle);
+        for id in &self.waiting {
+            if let Some(waiter) = self.handles.get_mut(id) {
+                waiter.freed = waiter.freed.saturating_add(slots).min(self.limit.get());
+            }
+        }
+        self.wake_waiting();
+        self.waiting.push_front(handle);
     }
 
     /// Lets those that wait on look again when the next thing runs out: a promise to another, or a shorter lease.

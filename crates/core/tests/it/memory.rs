@@ -97,6 +97,31 @@ async fn a_slot_too_few_for_one_goes_to_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn handles_that_all_need_more_do_not_keep_each_other_awake() {
+    let pool = MemoryPool::new(slots(3), TTL);
+    let leases = [take(&pool, "first").await, take(&pool, "second").await, take(&pool, "third").await];
+    let mut heavy = JoinSet::new();
+    for n in 0..3 {
+        let handle = pool.handle();
+        heavy.spawn(async move {
+            let two = request(&format!("heavy {n}")).weight(slots(2));
+            let lease = handle.acquire(&two, &Wait::new()).await.unwrap().unwrap();
+            handle.release(&lease).await.unwrap()
+        });
+    }
+    sleep(Duration::from_millis(1)).await;
+    // One slot is of use to nobody, nor is one that a lower limit has taken away.
+    pool.release(&leases[0]).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    pool.resize(slots(2)).await.unwrap();
+    pool.release(&leases[1]).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    pool.release(&leases[2]).await.unwrap();
+    let served = timeout(Duration::from_secs(5), heavy.join_all()).await;
+    assert_eq!(served.expect("all are served"), [true, true, true]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn raising_a_lowered_ttl_still_tells_those_who_were_promised_more() {
     let pool = MemoryPool::new(slots(1), TTL);
     let lease = take(&pool, "holder").await;
