@@ -35,6 +35,9 @@ pub(crate) async fn run(flags: &Flags) -> Outcome {
         return Err(Failure::new(format!("no results in {}; run it without --table", results.display())));
     }
     print!("{}", table(&measured));
+    println!(
+        "\nratio: to the floor of the same run, less is better. No goals are set yet: nothing is judged."
+    );
     Ok(())
 }
 

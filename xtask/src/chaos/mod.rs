@@ -70,8 +70,8 @@ pub(crate) async fn run(flags: &Flags) -> Outcome {
     while Instant::now() < until && told.is_none() {
         told = harness.one_run(&mut report, &mut signals).await?;
     }
-    harness.finish(&report)?;
-    told.map_or(Ok(()), |signal| Err(interrupted(signal)))
+    let finished = harness.finish(&report);
+    told.map_or(finished, |signal| Err(interrupted(signal)))
 }
 
 struct Harness<'a> {
@@ -121,6 +121,8 @@ impl Harness<'_> {
         };
         let output = fs::read_to_string(dir.join("stdout.json")).unwrap_or_default();
         if let Some(signal) = told.filter(|_| exit.is_some_and(|code| code > 128)) {
+            // It has shown nothing.
+            report.runs -= 1;
             eprintln!("run {run}: interrupted in {took:.1?}");
             return Ok(Some(signal));
         }
