@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use sluicegate_core::later;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backend::Session;
@@ -153,7 +154,7 @@ impl Client {
     /// # Cancel safety
     /// Dropping it leaves subscriptions as if they had been dropped; the client stays closed for new work.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
-        let until = Instant::now() + deadline;
+        let until = later(Instant::now(), deadline);
         let mut report = DrainReport::default();
         if self.0.closed.swap(true, Ordering::AcqRel) {
             return report;
@@ -163,7 +164,7 @@ impl Client {
         let before = self.0.outcomes.counts();
         let live = std::mem::take(&mut *self.subscriptions());
         let live: Vec<_> = live.iter().filter_map(Weak::upgrade).collect();
-        for drained in join_all(live.iter().map(|core| core.drain(deadline))).await {
+        for drained in join_all(live.iter().map(|core| core.drain(until))).await {
             report.add(&drained);
         }
         report.timed_out |= timeout_at(until, self.flush_publishes()).await.is_err();

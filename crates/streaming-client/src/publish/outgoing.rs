@@ -1,10 +1,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use sluicegate_nats::async_nats::HeaderMap;
+use sluicegate_nats::async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{PubAck, PubReceipt};
-use crate::{Channel, Client, Guid, PublishError, StreamError};
+use crate::{Channel, Client, ErrorKind, Guid, PublishError, StreamError};
 
 /// A message that is being put together, from [`Client::message`].
 #[must_use = "a message goes out with `send` or `start`"]
@@ -15,6 +15,8 @@ pub struct OutgoingMessage<'a> {
     guid: Option<Result<Guid, StreamError>>,
     reply: Option<String>,
     headers: Option<HeaderMap>,
+    /// What cannot be sent, the first of it.
+    wrong: Option<StreamError>,
 }
 
 /// What goes to a back end.
@@ -29,7 +31,8 @@ pub(crate) struct Outgoing {
 
 impl<'a> OutgoingMessage<'a> {
     pub(crate) fn new(client: &'a Client, channel: Result<Channel, StreamError>) -> Self {
-        Self { client, channel, payload: Bytes::new(), guid: None, reply: None, headers: None }
+        let payload = Bytes::new();
+        Self { client, channel, payload, guid: None, reply: None, headers: None, wrong: None }
     }
 
     /// The payload. Default: empty.
@@ -51,14 +54,28 @@ impl<'a> OutgoingMessage<'a> {
 
     /// A subject at which the publisher would like to be answered.
     pub fn reply(mut self, reply: impl Into<String>) -> Self {
-        self.reply = Some(reply.into());
+        let reply = reply.into();
+        match reply.parse::<HeaderValue>() {
+            Ok(_) => self.reply = Some(reply),
+            Err(error) => self.refuse(ErrorKind::InvalidName, format!("reply {reply:?}: {error}")),
+        }
         self
     }
 
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.get_or_insert_default().append(name, value);
+        match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            (Ok(name), Ok(value)) => self.headers.get_or_insert_default().append(name, value),
+            (Err(error), _) => self.refuse(ErrorKind::InvalidName, format!("header {name:?}: {error}")),
+            (_, Err(error)) => {
+                self.refuse(ErrorKind::Invalid, format!("value {value:?} of header {name:?}: {error}"));
+            }
+        }
         self
+    }
+
+    fn refuse(&mut self, kind: ErrorKind, context: String) {
+        self.wrong.get_or_insert_with(|| StreamError::new(kind, context));
     }
 
     /// Publishes and waits for the acknowledgement.
@@ -103,6 +120,9 @@ impl<'a> OutgoingMessage<'a> {
             Some(Ok(guid)) => guid,
             Some(Err(error)) => return Err(PublishError::not_done(own(), error)),
         };
+        if let Some(error) = self.wrong {
+            return Err(PublishError::not_done(guid, error));
+        }
         match self.channel {
             Ok(channel) => {
                 let (payload, reply, headers) = (self.payload, self.reply, self.headers);

@@ -203,8 +203,7 @@ impl SubscriptionCore {
         }
     }
 
-    pub(crate) async fn drain(&self, deadline: Duration) -> DrainReport {
-        let until = Instant::now() + deadline;
+    pub(crate) async fn drain(&self, until: Instant) -> DrainReport {
         self.draining.store(true, Ordering::Release);
         let Some(mut source) = self.take_source() else { return self.wait_for_end(until).await };
         self.events.emit(StreamEvent::Draining { channel: Some(self.channel.clone()) });

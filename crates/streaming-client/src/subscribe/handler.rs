@@ -1,10 +1,10 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use sluicegate_core::later;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -85,18 +85,21 @@ where
 /// Tells the server that the message is being worked on, every third of the ack wait.
 async fn while_in_progress<T>(settlement: &Settlement, work: impl Future<Output = T>) -> T {
     let ack_wait = settlement.core().ack_wait();
-    let give_up = Instant::now() + ack_wait * PATIENCE;
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = sleep((ack_wait / 3).max(Duration::from_millis(1))) => {
-                if Instant::now() < give_up && !settlement.is_settled() {
-                    // Without a connection the message comes again, which is all there is to do about it.
-                    let _ = settlement.in_progress().await;
-                }
-            }
+    let give_up = later(Instant::now(), ack_wait.saturating_mul(PATIENCE));
+    let every = (ack_wait / 3).max(Duration::from_millis(1));
+    // Beside the work, which goes on while word of it waits for a connection.
+    let keep = async {
+        sleep(every).await;
+        while Instant::now() < give_up && !settlement.is_settled() {
+            // Without a connection the message comes again, which is all there is to do about it.
+            let _ = settlement.in_progress().await;
+            sleep(every).await;
         }
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = keep => never,
     }
 }

@@ -14,6 +14,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
+use sluicegate_core::later;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::ReusableBoxFuture;
 
 pub use self::builder::SubscriptionBuilder;
@@ -136,8 +138,10 @@ impl Subscription {
     /// # Cancel safety
     /// Dropping it leaves at once, as dropping the subscription does.
     pub async fn drain(mut self, deadline: Duration) -> DrainReport {
-        self.settle_previous().await;
-        self.core.drain(deadline).await
+        let until = later(Instant::now(), deadline);
+        // What did not go out in time is still in hand, and reported as left.
+        let _ = timeout_at(until, self.settle_previous()).await;
+        self.core.drain(until).await
     }
 
     /// Takes no more messages, hands back what had arrived unseen, and leaves. The position stays; messages in hand
@@ -159,10 +163,9 @@ impl Subscription {
         self.core.close(true).await;
     }
 
+    /// Acknowledges what was handed out last, or goes on with that where a dropped `next` left off.
     async fn settle_previous(&mut self) {
-        if let Some(previous) = self.previous.take() {
-            settle(previous).await;
-        }
+        std::future::poll_fn(|cx| self.poll_acking(cx)).await;
     }
 
     fn poll_acking(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -251,7 +254,7 @@ impl SubscriptionHandle {
     /// # Cancel safety
     /// As [`Subscription::drain`].
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
-        self.0.drain(deadline).await
+        self.0.drain(later(Instant::now(), deadline)).await
     }
 
     /// As [`Subscription::close`].

@@ -2,8 +2,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sluicegate_streaming_client::{
-    AckMode, Channel, ClientId, DurableName, ErrorKind, Failure, MemoryBroker, MemoryStats, Queue, Retention,
-    Start,
+    AckMode, Channel, ClientId, DurableName, ErrorKind, Failure, MemoryBroker, MemoryStats, Outcome, Queue,
+    Retention, Start,
 };
 use tokio::time::{Instant, sleep};
 
@@ -29,6 +29,37 @@ async fn ids_and_durables_have_one_owner() {
     // The client outlives its subscriptions' borrow only as long as somebody holds either.
     drop(client);
     memory_client(&broker, "one").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_is_refused() {
+    let client = memory_client(&MemoryBroker::new(), "one").await;
+    let message = || client.message("orders").payload("x");
+    for (message, kind, named) in [
+        (message().header("Bad\r\nName", "x"), ErrorKind::InvalidName, "Bad"),
+        (message().header("Name", "bad\r\nvalue"), ErrorKind::Invalid, "Name"),
+        (message().reply("bad\r\nreply").header("Bad:", "x"), ErrorKind::InvalidName, "reply"),
+    ] {
+        let error = message.send().await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotDone), "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    assert_eq!(message().header("Name", "value").send().await.unwrap().sequence, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_is_a_duration() {
+    let client = memory_client(&MemoryBroker::new(), "one").await;
+    client.publish("orders", "x").await.unwrap();
+    let subscribe = client.subscribe("orders").start(Start::First).ack_wait(Duration::MAX);
+    let subscription = subscribe.open().await.unwrap();
+    let handle = subscription.handle();
+    let running = tokio::spawn(subscription.for_each(async |_| Ok(())));
+    while handle.stats().acked == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!client.drain(Duration::MAX).await.timed_out);
+    running.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 use std::time::Duration;
 
+use sluicegate_core::later;
 use tokio::time::Instant;
 
 /// One subscriber of a position.
@@ -122,7 +123,7 @@ impl Consumer {
         if seat.in_flight >= seat.max_in_flight {
             return None;
         }
-        let due = now + seat.ack_wait;
+        let due = later(now, seat.ack_wait);
         let sequence = match self.ready.pop_first() {
             Some(sequence) => sequence,
             None => {
@@ -164,14 +165,14 @@ impl Consumer {
     /// Comes again after `delay`, unless it has been delivered again since.
     pub(super) fn nak(&mut self, sequence: u64, delivery: u32, delay: Duration, now: Instant) {
         let Some(pending) = self.current(sequence, delivery) else { return };
-        let before = std::mem::replace(&mut pending.due, now + delay);
+        let before = std::mem::replace(&mut pending.due, later(now, delay));
         let member = pending.member.take();
         self.due.remove(&(before, sequence));
         self.free(member);
         if delay.is_zero() {
             self.ready.insert(sequence);
         } else {
-            self.due.insert((now + delay, sequence));
+            self.due.insert((later(now, delay), sequence));
         }
         self.wake();
     }
@@ -179,9 +180,9 @@ impl Consumer {
     /// Comes again only `ack_wait` from now, unless it has been delivered again since.
     pub(super) fn in_progress(&mut self, sequence: u64, delivery: u32, ack_wait: Duration, now: Instant) {
         let Some(pending) = self.current(sequence, delivery) else { return };
-        let before = std::mem::replace(&mut pending.due, now + ack_wait);
+        let before = std::mem::replace(&mut pending.due, later(now, ack_wait));
         self.due.remove(&(before, sequence));
-        self.due.insert((now + ack_wait, sequence));
+        self.due.insert((later(now, ack_wait), sequence));
     }
 
     /// Wakes all who wait, those with least in flight first, then those who have waited longest.
