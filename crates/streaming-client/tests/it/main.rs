@@ -6,5 +6,6 @@ mod contract;
 mod group;
 mod mapping;
 mod memory;
+mod rebuilt;
 mod restart;
 mod support;

@@ -204,3 +204,56 @@ async fn an_answer_that_never_comes_is_resolved_or_reported() {
         assert!(again.duplicate, "the frozen server took it up after all, and knows its id");
     }
 }
+
+#[tokio::test]
+async fn a_drain_finishes_the_acknowledgement_of_a_dropped_next() {
+    let server = NatsServer::start().await.unwrap();
+    let client = client(&server, "reader", JetStreamConfig::default()).await;
+    client.publish("orders", "x").await.unwrap();
+    let subscribe = client.subscribe("orders").durable("d").start(Start::First);
+    let mut subscription = subscribe.open().await.unwrap();
+    drop(subscription.next().await.unwrap());
+    server.kill().await.unwrap();
+    use sluicegate_streaming_client::ClientState::Disconnected;
+    until("it is noticed", async || client.state() == Disconnected).await;
+    // It acknowledges first, which has to wait for the connection.
+    assert!(timeout(Duration::from_millis(50), subscription.next()).await.is_err());
+    assert_eq!(subscription.stats().in_hand, 1);
+    server.restart().await.unwrap();
+    let report = subscription.drain(Duration::from_secs(20)).await;
+    assert_eq!((report.left, report.timed_out), (0, false), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_position_lost_before_the_first_message_skips_none() {
+    let server = NatsServer::start().await.unwrap();
+    let client = client(&server, "reader", JetStreamConfig::default()).await;
+    client.publish("orders", "before").await.unwrap();
+    let mut subscription = client.subscribe("orders").open().await.unwrap();
+    let admin = connection(&server).await;
+    api(&admin, &format!("CONSUMER.DELETE.test_orders.{}", subscription.consumer()), Value::Null).await;
+    client.publish("orders", "while away").await.unwrap();
+    let message = timeout(Duration::from_secs(30), subscription.next()).await.expect("not lost").unwrap();
+    assert_eq!((message.sequence(), message.data().as_ref()), (2, b"while away".as_slice()));
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_with_its_headers_stops_no_other() {
+    let server = NatsServer::start().await.unwrap();
+    let client = client(&server, "publisher", JetStreamConfig::default()).await;
+    client.publish("orders", "warm").await.unwrap();
+    let max = 1024 * 1024;
+    let large = || client.message("orders").payload(vec![0; max - 100]).header("Name", &"x".repeat(100));
+    let error = large().send().await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotDone), "{error}");
+
+    server.kill().await.unwrap();
+    use sluicegate_streaming_client::ClientState::Disconnected;
+    until("it is noticed", async || client.state() == Disconnected).await;
+    let large = large().start().await.unwrap();
+    let small = client.message("orders").payload("after it").start().await.unwrap();
+    server.restart().await.unwrap();
+    let error = large.await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotDone), "{error}");
+    assert_eq!(small.await.unwrap().sequence, Some(2));
+}

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::api::{self, failure, is_missing};
 use super::link::Link;
 use super::names;
-use super::streams::{Resolved, StreamInfo, info};
+use super::streams::{Resolved, StreamInfo, StreamState, info};
 use crate::subscribe::Wanted;
 use crate::{ClientId, ErrorKind, Start, StreamError};
 
@@ -32,6 +32,8 @@ pub(super) struct Position {
     pub(super) info: Info,
     /// What it is made with, where we may make it.
     config: Option<Box<Config>>,
+    /// The first message it reads, if that was known when it was asked for.
+    pub(super) start: Option<u64>,
     /// Which stream it was, if one of the same name is made anew.
     created: String,
 }
@@ -86,7 +88,15 @@ pub(super) async fn ensure(
             let context = format!("{what}: needs pull delivery and explicit acknowledgement");
             return Err(StreamError::new(ErrorKind::Conflict, context));
         }
-        return Ok(position(resolved, bound.clone(), Kind::Bound, found, None, String::new()));
+        return Ok(Position {
+            stream: stream.clone(),
+            name: bound.clone(),
+            kind: Kind::Bound,
+            info: found,
+            config: None,
+            start: None,
+            created: String::new(),
+        });
     }
     let (name, kind) = match names::consumer(client, wanted)? {
         Some(name) => (name, Kind::Named),
@@ -107,7 +117,15 @@ pub(super) async fn ensure(
         other => other,
     };
     let found = found.map_err(|error| failure(&what, error))?;
-    Ok(position(resolved, name, kind, found, Some(Box::new(config)), stream_info.created))
+    Ok(Position {
+        stream: stream.clone(),
+        name,
+        kind,
+        info: found,
+        config: Some(Box::new(config)),
+        start: first_read(wanted.start, resolved.foreign, &stream_info.state),
+        created: stream_info.created,
+    })
 }
 
 /// Looks for a position that went silent, and makes it anew where it is ours to make; `from`: where it is to go on.
@@ -207,6 +225,16 @@ fn config(
     config.into_consumer_config()
 }
 
+/// Where a start that is relative to the stream's end lies now: made anew later, it would skip what came meanwhile.
+fn first_read(start: Start, foreign: bool, state: &StreamState) -> Option<u64> {
+    match start {
+        Start::New => Some(state.last_seq + 1),
+        // Which message of a foreign stream is the last of its subject, the stream does not tell.
+        Start::LastReceived if !foreign => Some(state.last_seq.max(1)),
+        _ => None,
+    }
+}
+
 fn deliver_policy(start: Start, stream: &StreamInfo) -> DeliverPolicy {
     match start {
         Start::New => DeliverPolicy::New,
@@ -224,13 +252,19 @@ fn deliver_policy(start: Start, stream: &StreamInfo) -> DeliverPolicy {
     }
 }
 
-fn position(
-    resolved: &Resolved,
-    name: String,
-    kind: Kind,
-    info: Info,
-    config: Option<Box<Config>>,
-    created: String,
-) -> Position {
-    Position { stream: resolved.stream.clone(), name, kind, info, config, created }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_at_the_end_is_remembered_as_a_number() {
+        let state = StreamState { first_seq: 3, last_seq: 7 };
+        assert_eq!(first_read(Start::New, true, &state), Some(8));
+        assert_eq!(first_read(Start::LastReceived, false, &state), Some(7));
+        assert_eq!(first_read(Start::LastReceived, true, &state), None);
+        assert_eq!(first_read(Start::First, false, &state), None, "it says so itself");
+        let empty = StreamState { first_seq: 0, last_seq: 0 };
+        assert_eq!(first_read(Start::New, false, &empty), Some(1));
+        assert_eq!(first_read(Start::LastReceived, false, &empty), Some(1));
+    }
 }

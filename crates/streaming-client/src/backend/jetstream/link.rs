@@ -41,6 +41,8 @@ pub(super) struct LinkState {
     pub(super) up: bool,
     /// Grows with every connection that was made: answers to what was sent in an earlier one are lost.
     pub(super) epoch: u64,
+    /// Grows with every client that was made: subscriptions of an earlier one hear nothing, and do not end.
+    pub(super) client: u64,
     /// When this epoch was noticed.
     pub(super) since: Instant,
 }
@@ -53,7 +55,7 @@ impl Link {
         closed: CancellationToken,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<>) {
         let client = connection.client();
-        let first = LinkState { up: is_up(&client), epoch: 1, since: Instant::now() };
+        let first = LinkState { up: is_up(&client), epoch: 1, client: 1, since: Instant::now() };
         let seen = Seen::of(&client);
         let (sender, state) = watch::channel(first);
         let current = Current { client, jetstream: connection.jetstream() };
@@ -84,6 +86,14 @@ impl Link {
         self.state.clone()
     }
 
+    /// Completes when the client is another one than that.
+    pub(super) async fn replaced(&self, client: u64) {
+        if self.watcher().wait_for(|state| state.client != client).await.is_err() {
+            // Nobody watches any more.
+            std::future::pending().await
+        }
+    }
+
     /// Connected at this very moment; the watched state lags behind by up to a look.
     pub(super) fn is_up(&self) -> bool {
         self.current().is_up()
@@ -96,7 +106,7 @@ impl Link {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<(), StreamError> {
-        let mut handed_over = pin!(async {
+        let handed_over = within(deadline, async {
             loop {
                 let current = self.current();
                 if current.is_up() {
@@ -105,18 +115,13 @@ impl Link {
                 sleep(LOOK).await;
             }
         });
-        // Almost always there is room at once, and no timer is needed.
-        let handed_over = match poll!(&mut handed_over) {
-            Poll::Ready(result) => Ok(result),
-            Poll::Pending => timeout_at(deadline, handed_over).await,
-        };
-        match handed_over {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
+        match handed_over.await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
                 let context = format!("could not publish to `{subject}`");
                 Err(StreamError::new(ErrorKind::Closed, context).with_source(error))
             }
-            Err(_) => {
+            None => {
                 let context = format!("nothing could be published to `{subject}` in time");
                 Err(StreamError::new(ErrorKind::NotConnected, context))
             }
@@ -131,6 +136,7 @@ impl Link {
             let (up, now) = (is_up(&client), Seen::of(&client));
             let before = *sender.borrow();
             let renewed = up && now != seen;
+            let replaced = renewed && !now.same_client(&seen);
             if renewed {
                 let current = Current { client, jetstream: self.connection.jetstream() };
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
@@ -139,7 +145,8 @@ impl Link {
             if renewed || up != before.up {
                 let since = if renewed { Instant::now() } else { before.since };
                 let epoch = before.epoch + u64::from(renewed);
-                sender.send_replace(LinkState { up, epoch, since });
+                let client = before.client + u64::from(replaced);
+                sender.send_replace(LinkState { up, epoch, client, since });
             }
             if !up && down_since.is_none() {
                 down_since = Some(Instant::now());
@@ -167,11 +174,24 @@ impl Seen {
         let connects = statistics.connects.load(Ordering::Relaxed);
         Self(statistics, connects)
     }
+
+    fn same_client(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl PartialEq for Seen {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) && self.1 == other.1
+        self.same_client(other) && self.1 == other.1
+    }
+}
+
+/// The outcome, if it comes before `deadline`. Almost always there is room at once, and no timer is needed.
+pub(super) async fn within<F: Future>(deadline: Instant, handed_over: F) -> Option<F::Output> {
+    let mut handed_over = pin!(handed_over);
+    match poll!(&mut handed_over) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => timeout_at(deadline, handed_over).await.ok(),
     }
 }
 

@@ -5,6 +5,7 @@ mod config;
 mod consumers;
 mod link;
 mod names;
+mod progress;
 mod publisher;
 mod puller;
 mod pulls;

@@ -2,32 +2,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use sluicegate_core::later;
+use sluicegate_nats::async_nats::client::PublishErrorKind;
 use sluicegate_nats::async_nats::header::NATS_MESSAGE_ID;
-use sluicegate_nats::async_nats::{HeaderMap, Message, Subject, Subscriber};
-use sluicegate_nats::{ApiError, ApiErrorKind, NatsEvent, Operation, PubAck as Ack, RequestErrorKind};
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use sluicegate_nats::async_nats::{self, HeaderMap, Message, Subject, Subscriber};
+use sluicegate_nats::{NatsEvent, Operation, PubAck as Ack};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::api::failure;
-use super::link::{Current, Link};
-use super::slab::{Entry, Progress, Slab, Step, Token};
+use super::link::{Current, Link, within};
+use super::progress::{Progress, Verdict, failed};
+use super::slab::{Entry, Slab, Token};
 use super::streams::Resolved;
 use crate::publish::{Outcomes, Outgoing, PubAck, PublishResult, Room};
-use crate::{
-    ErrorKind, Guid, OnUnknown, PubReceipt, PublishConfig, PublishError, StreamError, StreamEvent, WhileDown,
-};
+use crate::{ErrorKind, Guid, PubReceipt, PublishConfig, PublishError, StreamError, StreamEvent, WhileDown};
 
 /// How often outstanding publishes are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// An acknowledgement that has not come that long after a reconnect does not come: it was for the old connection.
-const GRACE: Duration = Duration::from_millis(500);
-
-/// Without an answer for that long over a living connection, the question is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
-
-/// How long a resend may take to be handed over.
+/// How long handing a message over may take.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Publishes over one subscription for all acknowledgements, as a future per message inside async-nats is what
@@ -44,6 +40,13 @@ struct Shared {
     work: Notify,
     outcomes: Arc<Outcomes>,
     config: PublishConfig,
+}
+
+/// Where acknowledgements arrive.
+struct Acks {
+    answers: Subscriber,
+    /// On which client.
+    client: u64,
 }
 
 impl Publisher {
@@ -112,6 +115,7 @@ impl Publisher {
             headers.get_or_insert_default().insert(super::REPLY_HEADER, reply.as_str());
         }
         let (tell, outcome) = oneshot::channel();
+        let deadline = later(Instant::now(), shared.config.ack_timeout);
         let subject = resolved.subject.clone();
         let entry = Entry {
             guid: guid.clone(),
@@ -120,20 +124,23 @@ impl Publisher {
             headers: headers.clone(),
             room,
             tell,
-            deadline: Instant::now() + shared.config.ack_timeout,
+            deadline,
             duplicate_window: resolved.duplicate_window,
             progress: Progress::new(),
         };
         let epoch = shared.link.state().epoch;
-        let (token, now_or_later, was_idle) = {
+        let inserted = {
             let mut slab = shared.slab();
             let was_idle = slab.is_empty();
             let at_once = up && !slab.has_unsent();
             let token = slab.insert(entry);
-            if at_once {
+            if let (Some(token), true) = (token, at_once) {
                 slab.sent(token, Instant::now(), epoch);
             }
-            (token, at_once, was_idle)
+            token.map(|token| (token, at_once, was_idle))
+        };
+        let Some((token, now_or_later, was_idle)) = inserted else {
+            return Err(refuse(ErrorKind::Closed, "the client was drained, nothing was sent".to_owned()));
         };
         if was_idle || !now_or_later {
             shared.work.notify_one();
@@ -141,14 +148,10 @@ impl Publisher {
         if now_or_later {
             let headers = shared.headers(headers, guid.as_str());
             let reply = shared.reply(token);
-            // What the client takes no more is found by the watcher, as unanswered; what it refuses, here.
-            let sent = current.client.publish_with_reply_and_headers(subject, reply, headers, payload).await;
-            if let Err(error) = sent {
-                let context = format!("the message could not be handed over: {error}");
-                shared.finish(token, |guid| {
-                    Err(PublishError::not_done(guid, StreamError::new(ErrorKind::Rejected, context)))
-                });
-            }
+            let sent = current.client.publish_with_reply_and_headers(subject, reply, headers, payload);
+            let give_up = deadline.min(Instant::now() + HAND_OVER);
+            // What the client does not take now is the watcher's.
+            shared.handed_over(token, within(give_up, sent).await);
         }
         Ok(PubAck::waiting(guid, outcome))
     }
@@ -169,11 +172,13 @@ impl Shared {
         headers
     }
 
-    async fn subscribe(&self) -> Result<Subscriber, StreamError> {
+    async fn subscribe(&self) -> Result<Acks, StreamError> {
+        // Looked at first: the client it is made on is this one or a later one.
+        let client = self.link.state().client;
         let subject = format!("{}.*", self.inbox);
         let current = self.link.current();
         match timeout_at(Instant::now() + HAND_OVER, current.client.subscribe(subject)).await {
-            Ok(Ok(acks)) => Ok(acks),
+            Ok(Ok(answers)) => Ok(Acks { answers, client }),
             Ok(Err(error)) => {
                 let context = "could not subscribe to publish acknowledgements";
                 Err(StreamError::new(ErrorKind::Closed, context).with_source(error))
@@ -183,9 +188,9 @@ impl Shared {
     }
 
     /// Ends an entry, if it is still there.
-    fn finish(&self, token: Token, result: impl FnOnce(Guid) -> PublishResult) {
+    fn finish(&self, token: Token, result: impl FnOnce(Guid, Progress) -> PublishResult) {
         let Some(entry) = self.slab().remove(token) else { return };
-        let result = result(entry.guid);
+        let result = result(entry.guid, entry.progress);
         // Counted before there is room, so that an emptied window means that all are counted; room before word, so
         // that whoever is told may publish at once.
         self.outcomes.note(&result);
@@ -194,12 +199,13 @@ impl Shared {
         let _ = entry.tell.send(result);
     }
 
-    async fn read(&self, mut acks: Subscriber) {
+    async fn read(&self, mut acks: Acks) {
         loop {
-            while let Some(answer) = acks.next().await {
-                self.answered(&answer);
+            tokio::select! {
+                biased;
+                () = self.link.replaced(acks.client) => {}
+                () = self.read_all(&mut acks.answers) => {}
             }
-            // The client underneath was replaced.
             acks = loop {
                 self.link.connection().connected().await;
                 sleep(LOOK).await;
@@ -210,52 +216,74 @@ impl Shared {
         }
     }
 
-    fn answered(&self, answer: &Message) {
-        let Some(token) = Token::parse(&answer.subject) else { return };
-        match Ack::parse(answer) {
-            Ok(ack) => {
-                let attempts = self.slab().get_mut(token).map_or(0, |entry| entry.progress.attempts);
-                self.finish(token, |guid| {
-                    let (sequence, duplicate) = (Some(ack.sequence), ack.duplicate);
-                    Ok(PubReceipt { guid, sequence, duplicate, attempts })
-                });
-            }
-            Err(error) => self.refused(token, error),
+    /// Ends with the client.
+    async fn read_all(&self, answers: &mut Subscriber) {
+        while let Some(answer) = answers.next().await {
+            self.answered(&answer);
         }
     }
 
-    fn refused(&self, token: Token, error: ApiError) {
-        let nobody = error.kind() == ApiErrorKind::Request(RequestErrorKind::NoResponders);
-        if nobody || error.is_transient() {
-            // An election, most likely. This attempt is certainly not done.
-            if let Some(entry) = self.slab().get_mut(token) {
-                let progress = &mut entry.progress;
-                progress.unanswered = progress.unanswered.saturating_sub(1);
-                let delay = Duration::from_millis(250) * (1 << progress.attempts.saturating_sub(1).min(3));
-                progress.step = Step::Due(Instant::now() + delay);
+    fn answered(&self, answer: &Message) {
+        let Some(token) = Token::parse(&answer.subject) else { return };
+        match Ack::parse(answer) {
+            Ok(ack) => self.finish(token, |guid, progress| {
+                let (sequence, duplicate) = (Some(ack.sequence), ack.duplicate);
+                Ok(PubReceipt { guid, sequence, duplicate, attempts: progress.attempts })
+            }),
+            Err(error) => {
+                let now = Instant::now();
+                let refused = self.slab().get_mut(token).is_some_and(|it| it.progress.refused(&error, now));
+                if refused {
+                    self.refused(token, failure("publish", error));
+                }
             }
-        } else if matches!(error.kind(), ApiErrorKind::Server { .. }) {
-            self.finish(token, |guid| Err(PublishError::not_done(guid, failure("publish", error))));
         }
-        // Anything else is no answer.
+    }
+
+    /// One attempt was refused for good.
+    fn refused(&self, token: Token, error: StreamError) {
+        self.finish(token, |guid, progress| Err(failed(guid, progress.unanswered.saturating_sub(1), error)));
+    }
+
+    /// What became of handing an attempt to the client; `None`: it took too long. `false`: the client takes nothing
+    /// just now.
+    fn handed_over(&self, token: Token, handed_over: Option<Result<(), async_nats::PublishError>>) -> bool {
+        let error = match handed_over {
+            Some(Ok(())) => return true,
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        let refused = error.filter(|error| error.kind() != PublishErrorKind::Send);
+        self.slab().not_sent(token, Instant::now());
+        let Some(error) = refused else { return false };
+        let kind = match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => ErrorKind::TooLarge,
+            _ => ErrorKind::Rejected,
+        };
+        let error = StreamError::new(kind, format!("the message could not be handed over: {error}"));
+        self.finish(token, |guid, progress| Err(failed(guid, progress.unanswered, error)));
+        true
     }
 
     /// Sends what is due and ends what is over.
     async fn watch(&self) {
-        let mut denials = self.link.connection().events();
+        let mut events = self.link.connection().events();
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if self.slab().is_empty() {
-                self.work.notified().await;
-            }
+            let idle = self.slab().is_empty();
             tokio::select! {
                 biased;
-                Ok(event) = denials.recv() => {
-                    if let NatsEvent::PermissionDenied { subject, operation: Operation::Publish } = event {
-                        self.denied(&subject);
-                    }
+                _ = ticks.tick(), if !idle => {}
+                // Heard while idle too: an old one must not meet a publish that came after it.
+                subject = denial(&mut events) => {
+                    self.denied(&subject);
                     continue;
                 }
-                () = sleep(LOOK) => {}
+                () = self.work.notified(), if idle => {
+                    ticks.reset();
+                    continue;
+                }
             }
             for (token, entry) in self.look() {
                 match entry {
@@ -272,14 +300,19 @@ impl Shared {
 
     fn look(&self) -> Vec<(Token, Verdict)> {
         let now = Instant::now();
-        let state = self.link.state();
-        let up = state.up && self.link.is_up();
+        let mut link = self.link.state();
+        link.up &= self.link.is_up();
         let slab = self.slab();
         let mut found: Vec<_> = slab
             .iter()
             .filter_map(|(token, entry)| {
-                let verdict = verdict(entry, now, up, state.epoch, state.since, self.config.on_unknown)?;
-                Some((entry.progress.ticket, token, verdict))
+                let Entry { progress, duplicate_window, deadline, .. } = entry;
+                let verdict = if now >= *deadline {
+                    Verdict::Over
+                } else {
+                    progress.verdict(now, link, *duplicate_window, self.config.on_unknown)?
+                };
+                Some((progress.ticket, token, verdict))
             })
             .collect();
         drop(slab);
@@ -308,13 +341,12 @@ impl Shared {
         let (subject, headers, payload) = message;
         let sent =
             current.client.publish_with_reply_and_headers(subject, self.reply(token), headers, payload);
-        matches!(timeout_at(Instant::now() + HAND_OVER, sent).await, Ok(Ok(())))
+        self.handed_over(token, within(Instant::now() + HAND_OVER, sent).await)
     }
 
     fn over(&self, token: Token) {
-        let Some(progress) = self.slab().get_mut(token).map(|entry| entry.progress) else { return };
         let timeout = self.config.ack_timeout;
-        self.finish(token, |guid| {
+        self.finish(token, |guid, progress| {
             if progress.unanswered > 0 {
                 let context = format!("sent {} times, no answer", progress.attempts);
                 return Err(PublishError::unknown(guid, StreamError::new(ErrorKind::Timeout, context)));
@@ -335,61 +367,33 @@ impl Shared {
         };
         for token in affected {
             let error = StreamError::new(ErrorKind::NotPermitted, format!("may not publish to `{subject}`"));
-            self.finish(token, |guid| Err(PublishError::not_done(guid, error)));
+            self.refused(token, error);
         }
     }
 
     /// The client is over: whatever is left ends now.
     fn abandon(&self) {
-        let left: Vec<Token> = self.slab().iter().map(|(token, _)| token).collect();
+        let left: Vec<Token> = {
+            let mut slab = self.slab();
+            slab.close();
+            slab.iter().map(|(token, _)| token).collect()
+        };
         for token in left {
-            let sent = self.slab().get_mut(token).is_some_and(|entry| entry.progress.unanswered > 0);
             let error = StreamError::new(ErrorKind::Closed, "the client was closed before an answer came");
-            self.finish(token, |guid| {
-                Err(if sent {
-                    PublishError::unknown(guid, error)
-                } else {
-                    PublishError::not_done(guid, error)
-                })
-            });
+            self.finish(token, |guid, progress| Err(failed(guid, progress.unanswered, error)));
         }
     }
 }
 
-/// What is to be done about an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Send,
-    Over,
-}
-
-fn verdict(
-    entry: &Entry,
-    now: Instant,
-    up: bool,
-    epoch: u64,
-    since: Instant,
-    on_unknown: OnUnknown,
-) -> Option<Verdict> {
-    if now >= entry.deadline {
-        return Some(Verdict::Over);
-    }
-    if !up {
-        return None;
-    }
-    let (lost, silent) = match entry.progress.step {
-        Step::Due(at) => return (at <= now).then_some(Verdict::Send),
-        Step::Sent { at, epoch: sent } => (sent != epoch && now - since >= GRACE, now - at >= ASK_AGAIN),
-    };
-    if !lost && !silent {
-        return None;
-    }
-    // The server must still know the id with certainty when the repetition arrives.
-    let margin = Duration::from_secs(10).min(entry.duplicate_window / 2);
-    let first = entry.progress.first_sent.unwrap_or(now);
-    let known = now - first < entry.duplicate_window - margin;
-    match on_unknown {
-        OnUnknown::Auto if known => Some(Verdict::Send),
-        OnUnknown::Auto | OnUnknown::Report => lost.then_some(Verdict::Over),
+/// The subject of the next publish that the server denies.
+async fn denial(events: &mut broadcast::Receiver<NatsEvent>) -> Subject {
+    loop {
+        match events.recv().await {
+            Ok(NatsEvent::PermissionDenied { subject, operation: Operation::Publish }) => {
+                return subject.into();
+            }
+            Err(RecvError::Closed) => std::future::pending().await,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+        }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Puller {
     pause: Option<Pin<Box<Sleep>>>,
     links: ReusableBoxFuture<'static, (watch::Receiver<LinkState>, bool)>,
     epoch: u64,
+    /// The client that the subscriber is on.
+    client: u64,
     heard: Instant,
     tick: Pin<Box<Sleep>>,
 }
@@ -69,13 +71,15 @@ impl Puller {
         max_in_flight: u32,
     ) -> Result<Self, StreamError> {
         let inbox = link.current().client.new_inbox();
+        let state = link.state();
         let subscriber = subscribe(&link, &inbox).await?;
         let links = ReusableBoxFuture::new(changed(link.watcher()));
         Ok(Self {
             slots: Arc::new(Slots::new(position.kind == Kind::Plain)),
             pulls: Pulls::new(max_in_flight, u32::try_from(position.info.config.max_batch).unwrap_or(0)),
             consumer: consumer(&link, &position),
-            epoch: link.state().epoch,
+            epoch: state.epoch,
+            client: state.client,
             subscriber: Some(subscriber),
             sending: None,
             mending: None,
@@ -114,7 +118,7 @@ impl Puller {
                         None => continue,
                     }
                 }
-                // The client underneath was replaced.
+                // The client underneath is over.
                 Some(Poll::Ready(None)) => {
                     self.subscriber = None;
                     self.mend(Duration::ZERO);
@@ -143,6 +147,11 @@ impl Puller {
         if state.up && state.epoch != self.epoch {
             // Requests of an earlier connection are lost, and after a restart the position may be too.
             self.epoch = state.epoch;
+            if state.client != self.client {
+                // Nothing comes over the old client's subscription any more, and it does not end.
+                self.client = state.client;
+                self.subscriber = None;
+            }
             self.mend(Duration::ZERO);
         }
         true
@@ -304,7 +313,8 @@ impl Puller {
         self.pulls.forget();
         (self.sending, self.pause) = (None, None);
         let (link, position) = (Arc::clone(&self.link), self.position.clone());
-        let from = if position.kind == Kind::Plain { self.slots.resume_at() } else { None };
+        let from =
+            if position.kind == Kind::Plain { self.slots.resume_at().or(position.start) } else { None };
         let inbox = self.subscriber.is_none().then(|| self.inbox.clone());
         let mending = async move {
             sleep(after).await;

@@ -5,6 +5,7 @@ use sluicegate_nats::async_nats::{HeaderMap, Subject};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::progress::Progress;
 use crate::Guid;
 use crate::publish::{PublishResult, Room};
 
@@ -17,6 +18,8 @@ pub(super) struct Slab {
     /// How many entries have never been handed over.
     unsent: usize,
     tickets: u64,
+    /// Nobody looks after entries any more.
+    closed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -45,26 +48,6 @@ pub(super) struct Entry {
     pub(super) progress: Progress,
 }
 
-/// How far a publish has got.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Progress {
-    /// Order of the calls.
-    pub(super) ticket: u64,
-    pub(super) attempts: u32,
-    /// How many attempts have not been answered.
-    pub(super) unanswered: u32,
-    pub(super) first_sent: Option<Instant>,
-    pub(super) step: Step,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
-    /// To be sent, not before that.
-    Due(Instant),
-    /// Sent, over that connection.
-    Sent { at: Instant, epoch: u64 },
-}
-
 impl Token {
     pub(super) fn number(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
@@ -82,20 +65,6 @@ impl Token {
     }
 }
 
-impl Progress {
-    pub(super) fn new() -> Self {
-        let step = Step::Due(Instant::now());
-        Self { ticket: 0, attempts: 0, unanswered: 0, first_sent: None, step }
-    }
-
-    fn sent(&mut self, now: Instant, epoch: u64) {
-        self.attempts += 1;
-        self.unanswered += 1;
-        self.first_sent.get_or_insert(now);
-        self.step = Step::Sent { at: now, epoch };
-    }
-}
-
 impl Slab {
     pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.slots.len()
@@ -106,7 +75,11 @@ impl Slab {
         self.unsent > 0
     }
 
-    pub(super) fn insert(&mut self, mut entry: Entry) -> Token {
+    /// `None`: the slab is closed.
+    pub(super) fn insert(&mut self, mut entry: Entry) -> Option<Token> {
+        if self.closed {
+            return None;
+        }
         self.tickets += 1;
         entry.progress.ticket = self.tickets;
         self.unsent += 1;
@@ -117,7 +90,12 @@ impl Slab {
         });
         let slot = &mut self.slots[index as usize];
         slot.entry = Some(entry);
-        Token { index, generation: slot.generation }
+        Some(Token { index, generation: slot.generation })
+    }
+
+    /// From now on nothing is taken in.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
     }
 
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Entry> {
@@ -131,6 +109,15 @@ impl Slab {
             let first = entry.progress.attempts == 0;
             entry.progress.sent(now, epoch);
             self.unsent -= usize::from(first);
+        }
+    }
+
+    /// The entry could not be handed over.
+    pub(super) fn not_sent(&mut self, token: Token, now: Instant) {
+        if let Some(entry) = self.get_mut(token) {
+            entry.progress.not_sent(now);
+            let never = entry.progress.attempts == 0;
+            self.unsent += usize::from(never);
         }
     }
 
@@ -178,13 +165,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_entry_is_found_by_its_own_token_only(steps in proptest::collection::vec((0u8..3, any::<usize>()), 1..200)) {
+        fn each_entry_is_found_by_its_own_token_only(steps in proptest::collection::vec((0u8..4, any::<usize>()), 1..200)) {
             let window = Window::new(&PublishConfig::default());
             let (mut slab, mut live, mut dead) = (Slab::default(), HashMap::new(), Vec::new());
             for (what, pick) in steps {
                 match what {
                     0 => {
-                        let token = slab.insert(entry(window.try_room(1).unwrap()));
+                        let token = slab.insert(entry(window.try_room(1).unwrap())).unwrap();
                         let ticket = slab.get_mut(token).unwrap().progress.ticket;
                         prop_assert!(live.insert(token.number(), ticket).is_none());
                     }
@@ -200,6 +187,12 @@ mod tests {
                         let number = *live.keys().nth(pick % live.len()).unwrap();
                         slab.sent(Token::of(number), Instant::now(), 1);
                     }
+                    3 if !live.is_empty() => {
+                        let token = Token::of(*live.keys().nth(pick % live.len()).unwrap());
+                        if slab.get_mut(token).unwrap().progress.attempts > 0 {
+                            slab.not_sent(token, Instant::now());
+                        }
+                    }
                     _ => {}
                 }
                 prop_assert!(dead.iter().all(|number| slab.get_mut(Token::of(*number)).is_none()));
@@ -208,6 +201,18 @@ mod tests {
                 let unsent = slab.iter().filter(|(_, entry)| entry.progress.attempts == 0).count();
                 prop_assert_eq!(slab.has_unsent(), unsent > 0);
             }
+        }
+
+        #[test]
+        fn a_closed_slab_takes_nothing_and_keeps_no_room(before in 0usize..5) {
+            let window = Window::new(&PublishConfig::default());
+            let mut slab = Slab::default();
+            for _ in 0..before {
+                slab.insert(entry(window.try_room(1).unwrap())).unwrap();
+            }
+            slab.close();
+            prop_assert!(slab.insert(entry(window.try_room(1).unwrap())).is_none());
+            prop_assert_eq!((slab.iter().count(), window.outstanding()), (before, before));
         }
 
         #[test]

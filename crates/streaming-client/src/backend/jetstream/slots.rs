@@ -3,6 +3,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::task::AtomicWaker;
+use sluicegate_core::later;
 use tokio::time::Instant;
 
 /// What one subscription has in flight, by stream sequence. Bounds what it pulls, and knows where a position that
@@ -137,7 +138,7 @@ impl Slots {
 
 /// The time until which a message that is delivered now takes up room.
 pub(super) fn expiry(now: Instant, ack_wait: Duration) -> Instant {
-    now + ack_wait
+    later(now, ack_wait)
 }
 
 #[cfg(test)]

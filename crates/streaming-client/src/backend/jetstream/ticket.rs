@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use sluicegate_core::later;
 use sluicegate_nats::async_nats::Subject;
 use sluicegate_nats::{RequestError, RequestErrorKind};
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ pub(super) struct Facts {
 
 impl Ticket {
     pub(crate) async fn settle(&self, how: Settle<'_>, patience: Duration) -> Result<(), StreamError> {
-        let deadline = Instant::now() + patience;
+        let deadline = later(Instant::now(), patience);
         match how {
             Settle::Ack => self.send(Bytes::from_static(b"+ACK"), deadline).await?,
             Settle::Confirmed => self.confirm(patience).await?,
@@ -53,7 +54,7 @@ impl Ticket {
 
     pub(crate) async fn in_progress(&self, ack_wait: Duration) -> Result<(), StreamError> {
         let now = Instant::now();
-        self.send(Bytes::from_static(b"+WPI"), now + ack_wait / 3).await?;
+        self.send(Bytes::from_static(b"+WPI"), later(now, ack_wait / 3)).await?;
         self.slots.extend(self.sequence, expiry(now, ack_wait));
         Ok(())
     }
