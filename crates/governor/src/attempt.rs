@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluicegate_core::{LeaseError, LeaseErrorKind};
+use sluicegate_core::{LeaseError, LeaseErrorKind, later};
 use sluicegate_nats::Connection;
 use sluicegate_nats::async_nats::{HeaderMap, Statistics, header};
 use tokio::time::{Instant, sleep};
@@ -143,7 +143,7 @@ pub(crate) async fn campaign(
     pool: &Arc<Pool>,
     make: impl Fn() -> Attempt,
 ) -> Result<Option<Granted>, LeaseError> {
-    let give_up = Instant::now() + pool.options.resolve_for;
+    let give_up = later(Instant::now(), pool.options.resolve_for);
     let mut tries = 0;
     loop {
         let attempt = make();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use sluicegate_core::{LeaseError, LeaseErrorKind, LeaseId, LossCause, PoolDescription, WaitQueue};
+use sluicegate_core::{LeaseError, LeaseErrorKind, LeaseId, LossCause, PoolDescription, WaitQueue, later};
 use sluicegate_nats::Connection;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{Notify, Semaphore};
@@ -116,7 +116,7 @@ impl Pool {
     /// Deletes a message until the server has said what became of it, or `within` is over. An unanswered try that
     /// is followed by "gone" counts as ours.
     pub(crate) async fn delete_message(&self, sequence: u64, within: Duration) -> Result<bool, LeaseError> {
-        let give_up = tokio::time::Instant::now() + within;
+        let give_up = later(tokio::time::Instant::now(), within);
         let mut delays = crate::backoff::resolving();
         let mut in_doubt = false;
         loop {

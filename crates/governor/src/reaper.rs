@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{LeaseError, LeaseErrorKind};
+use sluicegate_core::{LeaseError, LeaseErrorKind, later};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::attempt::{Attempt, Link};
@@ -51,18 +51,20 @@ pub(crate) fn resolve_later(pool: &Arc<Pool>, attempt: Attempt, delay: Duration)
 /// Whether it is certain that no slot is left of this attempt.
 async fn resolve(pool: &Pool, mut attempt: Attempt) -> bool {
     let mut delays = backoff::resolving();
-    let end = attempt.first_send + attempt.ttl.max(SHORTEST);
+    let end = later(attempt.first_send, attempt.ttl.max(SHORTEST));
     while Instant::now() < end {
         if attempt.forgotten_at().is_some_and(|forgotten| Instant::now() >= forgotten) {
             return search(pool, &attempt, end).await;
         }
-        let link = Link::of(pool.stream.connection());
-        // Not more of these at a time than a server bears with beside its other work.
-        let Ok(_slot) = pool.reaping.acquire().await else { return false };
-        match attempt.send(pool).await {
+        let answer = {
+            // Not more of these at a time than a server bears with beside its other work.
+            let Ok(_slot) = pool.reaping.acquire().await else { return false };
+            attempt.send(pool).await
+        };
+        match answer {
             Answer::Stored { sequence, .. } => return remove(pool, sequence, end).await,
-            // In the order of the connection the first try came before this one, and it was not stored.
-            Answer::Full if attempt.link.is(&link) => return true,
+            // One connection carried all tries: the first came before this one, and it was not stored.
+            Answer::Full if attempt.link.is(&Link::of(pool.stream.connection())) => return true,
             Answer::Full => {
                 // A copy that the old connection carried may be on its way: look once more.
                 sleep(LATE_COPIES).await;

@@ -246,12 +246,11 @@ impl LeasePool for NativePool {
         let mut freed = pool.delete_message(token.0, within).await?;
         if let Some(live) = live
             && live.in_doubt
-            && !freed
         {
-            // A renewal that was never answered may have put a newer message in its place.
+            // A renewal that was never answered may have put a newer message in its place, whatever became of this.
             let which = GetMessage::Last { last_by_subj: &live.subject };
             if let Some(message) = pool.stream.get(which).await? {
-                freed = pool.delete_message(message.seq, within).await?;
+                freed |= pool.delete_message(message.seq, within).await?;
             }
         }
         pool.board.released(id);

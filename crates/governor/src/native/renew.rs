@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use sluicegate_core::{FencingToken, Lease, LeaseError, LeaseErrorKind};
+use sluicegate_core::{FencingToken, Lease, LeaseError, LeaseErrorKind, later};
 use sluicegate_nats::async_nats::{HeaderMap, header};
 use tokio::time::{Instant, sleep};
 
@@ -16,7 +16,7 @@ pub(super) async fn renew(pool: &Pool, lease: &Lease) -> Result<Lease, LeaseErro
         return Err(lost(lease));
     };
     let ttl = pool.board.ttl();
-    let give_up = live.deadline.min(Instant::now() + pool.options.resolve_for);
+    let give_up = live.deadline.min(later(Instant::now(), pool.options.resolve_for));
     let mut expected = live.token;
     let mut delays = backoff::resolving();
     // The first send of a try that may have been stored without our knowing.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sluicegate_core::LeasePoolAdmin;
 use sluicegate_governor::{CampaignPool, NativePool};
-use sluicegate_testkit::lease::PoolFixture;
+use sluicegate_testkit::lease::{PoolFixture, suite};
 use sluicegate_testkit::server::NatsServer;
 use tokio::sync::OnceCell;
 
-use crate::support::{config, connection, unique};
+use crate::support::{config, connection, server, unique};
 
 #[derive(Clone, Copy, Debug)]
 enum Wire {
@@ -20,31 +20,53 @@ enum Wire {
     Native,
 }
 
-/// A governor on a server of its own, because the suite restarts it.
+/// The oldest and the newest servers, each shared by the tests that do not restart it.
+static NEWEST: Server = Server::new("2.15.1");
+static OLDEST_NATIVE: Server = Server::new("2.11.11");
+static OLDEST: Server = Server::new("2.10.26");
+
+#[derive(Debug)]
+struct Server {
+    version: &'static str,
+    started: OnceCell<NatsServer>,
+}
+
+impl Server {
+    const fn new(version: &'static str) -> Self {
+        Self { version, started: OnceCell::const_new() }
+    }
+
+    async fn get(&self) -> &NatsServer {
+        self.started.get_or_init(|| server(self.version)).await
+    }
+}
+
+/// A governor on a shared server, or on one of its own that the suite may restart.
 struct OnServer {
     wire: Wire,
-    version: &'static str,
     name: String,
-    server: OnceCell<NatsServer>,
+    shared: &'static Server,
+    own: Option<Server>,
     made: OnceLock<()>,
 }
 
 impl OnServer {
-    fn new(wire: Wire, version: &'static str) -> Self {
-        Self { wire, version, name: unique("contract"), server: OnceCell::new(), made: OnceLock::new() }
+    fn new(wire: Wire, shared: &'static Server) -> Self {
+        Self { wire, name: unique("contract"), shared, own: None, made: OnceLock::new() }
+    }
+
+    fn alone(wire: Wire, like: &'static Server) -> Self {
+        Self { own: Some(Server::new(like.version)), ..Self::new(wire, like) }
     }
 
     async fn server(&self) -> &NatsServer {
-        let start = || async {
-            NatsServer::builder().version(self.version).start().await.expect("the server starts")
-        };
-        self.server.get_or_init(start).await
+        self.own.as_ref().unwrap_or(self.shared).get().await
     }
 }
 
 impl fmt::Debug for OnServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {} on {}", self.wire, self.name, self.version)
+        write!(f, "{:?} {} on {}", self.wire, self.name, self.shared.version)
     }
 }
 
@@ -69,7 +91,8 @@ impl PoolFixture for OnServer {
     }
 
     async fn restart(&self) -> bool {
-        let server = self.server().await;
+        let Some(server) = &self.own else { return false };
+        let server = server.get().await;
         server.kill().await.expect("killed");
         server.restart().await.expect("restarted");
         true
@@ -79,20 +102,38 @@ impl PoolFixture for OnServer {
 sluicegate_testkit::lease_contract!(
     campaign_2_15,
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
-    OnServer::new(Wire::Campaign, "2.15.1")
+    OnServer::new(Wire::Campaign, &NEWEST)
 );
 sluicegate_testkit::lease_contract!(
     campaign_2_10,
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
-    OnServer::new(Wire::Campaign, "2.10.26")
+    OnServer::new(Wire::Campaign, &OLDEST)
 );
 sluicegate_testkit::lease_contract!(
     native_2_15,
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
-    OnServer::new(Wire::Native, "2.15.1")
+    OnServer::new(Wire::Native, &NEWEST)
 );
 sluicegate_testkit::lease_contract!(
     native_2_11,
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
-    OnServer::new(Wire::Native, "2.11.11")
+    OnServer::new(Wire::Native, &OLDEST_NATIVE)
 );
+
+/// The clauses that restart the server.
+async fn over_a_restart(wire: Wire, like: &'static Server) {
+    suite::clause_05_tokens_strictly_increase(&OnServer::alone(wire, like)).await;
+    suite::clause_06_ids_are_never_reused(&OnServer::alone(wire, like)).await;
+}
+
+#[tokio::test]
+async fn campaigns_over_a_restart() {
+    over_a_restart(Wire::Campaign, &NEWEST).await;
+    over_a_restart(Wire::Campaign, &OLDEST).await;
+}
+
+#[tokio::test]
+async fn native_leases_over_a_restart() {
+    over_a_restart(Wire::Native, &NEWEST).await;
+    over_a_restart(Wire::Native, &OLDEST_NATIVE).await;
+}

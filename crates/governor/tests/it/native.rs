@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use sluicegate_core::{LeaseErrorKind, LeasePool, LeasePoolAdmin, LeasePoolExt, LossCause};
 use sluicegate_governor::{NativePool, PoolOptions};
 use sluicegate_testkit::server::{Direction, Fault, Proxy};
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{
-    LONG, config, connection, request, server, settles_at, shared, slots, soon, stored, unique,
+    LONG, config, connection, overhear, request, server, settles_at, shared, slots, soon, stored, unique,
 };
 
 #[tokio::test]
@@ -108,6 +109,34 @@ async fn a_renewal_without_an_answer_is_resolved() {
     proxy.set(Fault::Pass);
     assert!(soon(pool.release(&renewed)).await.unwrap());
     assert_eq!(stored(&around, pool.stream()).await, 0);
+}
+
+#[tokio::test]
+async fn a_release_finds_what_a_renewal_left_though_both_went_unanswered() {
+    let server = server("2.15.1").await;
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let around = connection(&server.url()).await;
+    let through = connection(&proxy.url()).await;
+    let options =
+        PoolOptions::default().request_timeout(Duration::from_millis(200)).resolve_for(Duration::MAX);
+    let pool = NativePool::create_with(&through, &config("T", 1, LONG), options).await.unwrap();
+    let lease = pool.try_acquire(&request("a")).await.unwrap().expect("free");
+    let deletions = format!("$JS.API.STREAM.MSG.DELETE.{}", pool.stream());
+    let mut deletions = overhear(&server.url(), &deletions).await;
+
+    proxy.set_one_way(Direction::ToClient, Fault::Hold);
+    assert!(timeout(Duration::from_millis(100), pool.renew(&lease)).await.is_err());
+    let releasing = tokio::spawn({
+        let (pool, lease) = (pool.clone(), lease.clone());
+        async move { pool.release(&lease).await }
+    });
+    // Once it is asked again the first answer, which was "gone", has come too late.
+    for _ in 0..2 {
+        soon(deletions.next()).await.expect("seen");
+    }
+    proxy.set(Fault::Pass);
+    assert!(soon(releasing).await.unwrap().unwrap());
+    assert_eq!(stored(&around, pool.stream()).await, 0, "the newer message is gone too");
 }
 
 #[tokio::test]
