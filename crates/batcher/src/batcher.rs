@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sluicegate_core::later;
 use tokio::time::{Instant, sleep_until};
 
 use crate::shared::Shared;
@@ -55,7 +56,7 @@ impl Batcher {
         }
         let now = Instant::now();
         // A timeout beyond the end of time is none.
-        let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
+        let deadline = later(now, timeout);
         self.shared.drain_until(deadline);
         tokio::select! {
             biased;

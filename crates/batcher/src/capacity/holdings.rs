@@ -1,12 +1,12 @@
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::mem;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff};
-use sluicegate_core::{Lease, LeaseError, LeaseId, LossCause, Random};
+use sluicegate_core::{Lease, LeaseError, LeaseId, LossCause, Random, later};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::keeper::{self, Fate};
@@ -29,7 +29,7 @@ pub(super) struct Holdings<'a> {
     leaving: Vec<Lease>,
     tasks: JoinSet<News>,
     /// Attempts under way.
-    asking: usize,
+    asking: HashSet<Id>,
     /// How many may be: one more for each success.
     width: usize,
     door: Door,
@@ -73,7 +73,7 @@ impl<'a> Holdings<'a> {
             held: Vec::new(),
             leaving: Vec::new(),
             tasks: JoinSet::new(),
-            asking: 0,
+            asking: HashSet::new(),
             width: 1,
             door: Door::Open,
             delays: None,
@@ -91,7 +91,7 @@ impl<'a> Holdings<'a> {
             tokio::select! {
                 biased;
                 () = driver.stopped() => return,
-                Some(news) = self.tasks.join_next() => self.learn(news, wanted),
+                Some(news) = self.tasks.join_next_with_id() => self.learn(news, wanted),
                 () = changed(&mut want) => {}
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
@@ -101,7 +101,7 @@ impl<'a> Holdings<'a> {
     /// Does what follows from what is held and what is wanted. Returns when to look again.
     fn settle(&mut self, wanted: usize, now: Instant) -> Option<Instant> {
         if self.held.len() > wanted {
-            let due = *self.surplus_since.get_or_insert(now) + self.capacity.source.hold;
+            let due = later(*self.surplus_since.get_or_insert(now), self.capacity.source.hold);
             if due > now {
                 return Some(due);
             }
@@ -122,10 +122,10 @@ impl<'a> Holdings<'a> {
             Door::Full { .. } | Door::Failed { .. } => self.open_door(1),
             Door::Open => {}
         }
-        while self.asking < self.width && self.held.len() + self.asking < wanted {
+        while self.asking.len() < self.width && self.held.len() + self.asking.len() < wanted {
             let (pool, request) = (self.capacity.source.pool.clone(), self.capacity.source.request.clone());
-            self.tasks.spawn(async move { News::Asked(pool.try_acquire(&request).await) });
-            self.asking += 1;
+            let ask = self.tasks.spawn(async move { News::Asked(pool.try_acquire(&request).await) });
+            self.asking.insert(ask.id());
         }
         None
     }
@@ -137,13 +137,12 @@ impl<'a> Holdings<'a> {
         }
     }
 
-    fn learn(&mut self, news: Result<News, JoinError>, wanted: usize) {
+    fn learn(&mut self, news: Result<(Id, News), JoinError>, wanted: usize) {
         let now = Instant::now();
-        match news {
-            Ok(News::Asked(answer)) => {
-                self.asking -= 1;
-                self.asked(answer, wanted, now);
-            }
+        let task = news.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
+        self.asking.remove(&task);
+        match news.map(|(_, news)| news) {
+            Ok(News::Asked(answer)) => self.asked(answer, wanted, now),
             Ok(News::Freed(slots)) => self.open_door((slots.get() as usize).min(WIDEST)),
             Ok(News::Kept(id, fate)) => self.kept(id, fate),
             Ok(News::Left(id)) => self.leaving.retain(|lease| lease.id() != id),
@@ -151,7 +150,11 @@ impl<'a> Holdings<'a> {
             // A pool that panics: whatever was asked did not happen as far as we know.
             Err(panicked) => {
                 tracing::error!(%panicked, "the lease pool panicked");
-                self.recount();
+                let kept = self.held.iter().find(|held| held.keeper.id() == task);
+                if let Some(lease) = kept.map(|held| held.lease.id()) {
+                    self.kept(lease, Fate::Ended(LossCause::Gone));
+                }
+                self.fail(now);
             }
         }
     }
@@ -177,7 +180,7 @@ impl<'a> Holdings<'a> {
                     self.driver.emit(&BatcherEvent::PoolFull { held, wanted });
                     let pool = self.capacity.source.pool.clone();
                     let hint = self.tasks.spawn(async move { News::Freed(pool.freed().await) });
-                    let until = now + self.random.jitter(self.capacity.source.ttl, 0.1);
+                    let until = later(now, self.random.jitter(self.capacity.source.ttl, 0.1));
                     self.door = Door::Full { until, hint };
                 }
             }
@@ -250,23 +253,6 @@ impl<'a> Holdings<'a> {
             token: held.lease.token(),
         });
         self.capacity.grant.send_replace(Grant::new(Rate::per_second(source.reserved), shares));
-    }
-
-    /// After a task has vanished nobody knows which: what is left under way is what can be waited for.
-    fn recount(&mut self) {
-        self.asking = 0;
-        let mut lost = VecDeque::new();
-        self.held.retain(|held| {
-            if held.keeper.is_finished() {
-                lost.push_back(held.lease.id());
-            }
-            !held.keeper.is_finished()
-        });
-        self.publish();
-        for lease in lost {
-            self.driver.emit(&BatcherEvent::LeaseLost { lease, cause: LossCause::Gone });
-        }
-        self.fail(Instant::now());
     }
 
     /// Releases everything, as far as the pool can be reached in time.

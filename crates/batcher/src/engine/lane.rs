@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use sluicegate_core::later;
 use tokio::time::Instant;
 
 use super::inbox::{Alarm, Inbox, Slot};
@@ -224,7 +225,7 @@ where
             return Pressure::Rests;
         }
         let idle = self.inbox.ledger().batches() == 0;
-        let lingered = *since + self.config.linger;
+        let lingered = later(*since, self.config.linger);
         let reason = if self.queue.len() >= self.max_size() {
             FlushReason::Size
         } else if self.cost >= self.max_cost() {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sluicegate_core::later;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -86,11 +87,13 @@ impl Engine {
             if token.is_cancelled() || deadline.is_some_and(|deadline| deadline <= now) {
                 return false;
             }
+            // Before the lanes are pulled: a batch that is put back is in its inbox before it counts as ended.
+            let none_running = self.shared.batches_running.load(Ordering::Acquire) == 0;
             self.lanes.extend(self.shared.fresh_lanes());
             for lane in &mut self.lanes {
                 lane.pull();
             }
-            if deadline.is_some() && self.is_idle() {
+            if deadline.is_some() && none_running && self.lanes.iter().all(|lane| lane.is_empty()) {
                 return true;
             }
             if self.shared.flush.swap(false, Ordering::AcqRel) {
@@ -121,11 +124,6 @@ impl Engine {
                 () = sleep_to(rest.wake) => {}
             }
         }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.shared.batches_running.load(Ordering::Acquire) == 0
-            && self.lanes.iter().all(|lane| lane.is_empty())
     }
 
     fn dispatch(
@@ -224,9 +222,9 @@ impl<'a> Supply<'a> {
         let wanted = Rate::per_second(wanted);
         if let Some((told, at)) = self.told
             && told != wanted
-            && now < at + self.interval
+            && now < later(at, self.interval)
         {
-            rest.wake_at(Some(at + self.interval));
+            rest.wake_at(Some(later(at, self.interval)));
             return u64::MAX;
         }
         if self.told.is_none_or(|(told, _)| told != wanted) {

@@ -2,10 +2,15 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sluicegate_batcher::{Batcher, BatcherEvent, Bucket, SharedCapacity};
-use sluicegate_core::{Holder, LeaseErrorKind, LeasePool, LossCause, MemoryPool};
+use sluicegate_core::{
+    HeldLease, Holder, Lease, LeaseError, LeaseErrorKind, LeasePool, LossCause, MemoryPool, PoolDescription,
+    Request, WaitQueue,
+};
 use sluicegate_testkit::lease::{Fault, Faulty, Switch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -134,53 +139,80 @@ async fn lost_answers_are_neither_full_nor_ours() {
     assert!(run.store.total_cost() >= 800 * 120 / 2, "{}", run.store.total_cost());
 }
 
+/// A pool that is asked for leases in an odd way.
+#[derive(Debug)]
+struct Odd {
+    pool: MemoryPool,
+    asked: AtomicU32,
+    /// How late the answer to the n-th question is, from 1; may panic instead.
+    late: fn(u32) -> Duration,
+}
+
+impl Odd {
+    fn over(pool: &MemoryPool, late: fn(u32) -> Duration) -> Arc<Self> {
+        Arc::new(Self { pool: pool.handle(), asked: AtomicU32::new(0), late })
+    }
+}
+
+#[async_trait]
+impl LeasePool for Odd {
+    async fn describe(&self) -> Result<PoolDescription, LeaseError> {
+        self.pool.describe().await
+    }
+    async fn try_acquire(&self, request: &Request) -> Result<Option<Lease>, LeaseError> {
+        let late = (self.late)(self.asked.fetch_add(1, Ordering::Relaxed) + 1);
+        let answer = self.pool.try_acquire(request).await;
+        sleep(late).await;
+        answer
+    }
+    async fn renew(&self, lease: &Lease) -> Result<Lease, LeaseError> {
+        self.pool.renew(lease).await
+    }
+    async fn release(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.pool.release(lease).await
+    }
+    async fn held(&self) -> Result<Vec<HeldLease>, LeaseError> {
+        self.pool.held().await
+    }
+    async fn freed(&self) -> NonZeroU32 {
+        self.pool.freed().await
+    }
+    async fn lost(&self, lease: &Lease) -> LossCause {
+        self.pool.lost(lease).await
+    }
+    fn line(&self) -> &WaitQueue {
+        self.pool.line()
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_too_late_is_no_lease() {
     // Each call takes longer than a lease lives.
     let pool = MemoryPool::new(NonZeroU32::new(2).unwrap(), Duration::from_millis(200));
-    #[derive(Debug)]
-    struct Late(MemoryPool);
-    #[async_trait::async_trait]
-    impl LeasePool for Late {
-        async fn describe(&self) -> Result<sluicegate_core::PoolDescription, sluicegate_core::LeaseError> {
-            self.0.describe().await
-        }
-        async fn try_acquire(
-            &self,
-            request: &sluicegate_core::Request,
-        ) -> Result<Option<sluicegate_core::Lease>, sluicegate_core::LeaseError> {
-            let answer = self.0.try_acquire(request).await;
-            sleep(Duration::from_millis(190)).await;
-            answer
-        }
-        async fn renew(
-            &self,
-            lease: &sluicegate_core::Lease,
-        ) -> Result<sluicegate_core::Lease, sluicegate_core::LeaseError> {
-            self.0.renew(lease).await
-        }
-        async fn release(&self, lease: &sluicegate_core::Lease) -> Result<bool, sluicegate_core::LeaseError> {
-            self.0.release(lease).await
-        }
-        async fn held(&self) -> Result<Vec<sluicegate_core::HeldLease>, sluicegate_core::LeaseError> {
-            self.0.held().await
-        }
-        async fn freed(&self) -> NonZeroU32 {
-            self.0.freed().await
-        }
-        async fn lost(&self, lease: &sluicegate_core::Lease) -> LossCause {
-            self.0.lost(lease).await
-        }
-        fn line(&self) -> &sluicegate_core::WaitQueue {
-            self.0.line()
-        }
-    }
+    let late = Odd::over(&pool, |_| Duration::from_millis(190));
     let holder = Holder::try_new("w").unwrap();
-    let capacity =
-        SharedCapacity::builder(Arc::new(Late(pool.handle())), holder).factor(1_000).build().await.unwrap();
+    let capacity = SharedCapacity::builder(late, holder).factor(1_000).build().await.unwrap();
     let (batcher, _engine) = Batcher::builder().capacity(capacity).start(CancellationToken::new()).unwrap();
     let store = Store::fast();
     watcher(&batcher, &store).enqueue(op(1)).await.unwrap();
     sleep(Duration::from_secs(5)).await;
     assert!(store.sent().is_empty(), "no lease was ever usable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_panics_leaves_the_others_under_way() {
+    let pool = MemoryPool::new(NonZeroU32::new(4).unwrap(), TTL);
+    // The second and the third are asked at once: the answer to one comes after the other has panicked.
+    let odd = Odd::over(&pool, |n| {
+        assert!(n != 3, "asked to panic");
+        Duration::from_millis(u64::from(n == 2))
+    });
+    let capacity = SharedCapacity::builder(odd.clone(), Holder::try_new("w").unwrap()).factor(FACTOR);
+    let (batcher, _engine) =
+        Batcher::builder().capacity(capacity.build().await.unwrap()).start(CancellationToken::new()).unwrap();
+    flood(&watcher(&batcher, &Store::fast()), std::iter::repeat(1));
+    within(Duration::from_secs(2), async || batcher.stats().rate == Some(4 * FACTOR)).await;
+    assert!(odd.asked.load(Ordering::Relaxed) >= 5, "one question in vain");
+    batcher.drain(Duration::ZERO).await;
+    assert!(pool.held().await.unwrap().is_empty());
 }

@@ -68,6 +68,20 @@ async fn linger_bounds_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn full_batches_only() {
+    let store = Store::fast();
+    let forever =
+        |w: WatcherBuilder<u32, u32, String>| w.flush(Flush::Linger).linger(Duration::MAX).max_batch_size(3);
+    let (_batcher, watcher) = start(Batcher::builder(), &store, forever);
+    enqueue(&watcher, 0..5).await;
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(store.payloads(), [[0, 1, 2]]);
+    enqueue(&watcher, [5]).await;
+    settle().await;
+    assert_eq!(store.payloads(), [[0, 1, 2], [3, 4, 5]]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn flush_on_count() {
     let store = Store::held_up();
     let (_batcher, watcher) =

@@ -107,6 +107,17 @@ async fn need_gone_releases_after_hold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leases_may_be_kept_for_ever() {
+    let pool = pool(10);
+    let writer = start(of(&pool, "w").hold(Duration::MAX), &Store::fast()).await;
+    writer.users.call(op(0).cost(10)).await.unwrap();
+    sleep(10 * TTL).await;
+    assert_eq!(writer.batcher.stats().rate, Some(10));
+    assert!(writer.batcher.drain(Duration::MAX).await.complete);
+    assert!(pool.held().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_stays_until_the_debt_is_paid() {
     let pool = pool(1);
     let writer = start(of(&pool, "w").factor(100).hold(Duration::from_millis(10)), &Store::fast()).await;
