@@ -66,6 +66,9 @@ impl Forecast {
                 // Server times are subtracted from each other only, and the rest counts from the answer.
                 let left = info.age_of_first().map(|age| pool.board.ttl().saturating_sub(age));
                 let due = left.map(|left| Instant::now() + left + pool.wire.expiry_grain);
+                // The expiry came later than foreseen: who was told of it found no slot yet.
+                let is_free = info.state.messages < u64::from(pool.board.limit().get());
+                let due = if is_free { Some(Instant::now()) } else { due };
                 self.with(|state| state.due = due);
             }
             Err(error) if error.kind() == LeaseErrorKind::NotPermitted => {
