@@ -204,14 +204,15 @@ impl Shared {
             tokio::select! {
                 biased;
                 () = self.link.replaced(acks.client) => {}
-                () = self.read_all(&mut acks.answers) => {}
+                () = self.read_all(&mut acks.answers) => sleep(LOOK).await,
             }
             acks = loop {
-                self.link.connection().connected().await;
-                sleep(LOOK).await;
+                // At once: what is sent over the new client is answered there.
                 if let Ok(acks) = self.subscribe().await {
                     break acks;
                 }
+                sleep(LOOK).await;
+                self.link.connection().connected().await;
             };
         }
     }
