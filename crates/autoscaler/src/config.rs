@@ -120,12 +120,12 @@ impl Config {
         service_time: Duration,
         window: Duration,
     ) -> Duration {
-        let auto = (cold_start.max(Duration::from_secs(1)) * 5).max(service_time).max(window);
+        let auto = cold_start.max(Duration::from_secs(1)).saturating_mul(5).max(service_time).max(window);
         self.hold.unwrap_or(auto)
     }
 
     pub(crate) fn stale(&self) -> Duration {
-        self.stale_after.unwrap_or((self.steady_tick * 3).max(Duration::from_secs(5)))
+        self.stale_after.unwrap_or(self.steady_tick.saturating_mul(3).max(Duration::from_secs(5)))
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{FencingToken, Holder, Lease, LeasePool, LeasePoolExt, Request, Wait};
+use sluicegate_core::{FencingToken, Holder, Lease, LeasePool, LeasePoolExt, LossCause, Request, Wait};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Events, ScalerEvent};
 
@@ -26,7 +26,8 @@ pub(crate) struct Lead {
     lease: watch::Receiver<Option<Lease>>,
     /// Time to live of a lease: for so long the resource may still obey the leader before.
     ttl: Duration,
-    end: CancellationToken,
+    /// Dropped with a scaler that panicked, too: nobody may lead who does not act.
+    end: DropGuard,
     task: JoinHandle<()>,
 }
 
@@ -37,7 +38,7 @@ impl Lead {
         let (sender, lease) = watch::channel(None);
         let end = CancellationToken::new();
         let task = tokio::spawn(hold(pool, Request::new(holder), sender, end.clone(), events));
-        Self { lease, ttl, end, task }
+        Self { lease, ttl, end: end.drop_guard(), task }
     }
 
     /// The token, while this replica may act.
@@ -62,7 +63,7 @@ impl Lead {
 
     /// Gives the slot back.
     pub(crate) async fn end(self) {
-        self.end.cancel();
+        drop(self.end);
         let _ = self.task.await;
     }
 }
@@ -102,7 +103,10 @@ async fn hold(
         let lease = current.borrow().clone();
         if let Some(cause) = cause {
             events.emit(ScalerEvent::LeaderLost { token: lease.token(), cause });
-        } else if !matches!(timeout(RELEASE, pool.release(&lease)).await, Ok(Ok(_))) {
+        }
+        // One that cannot be renewed is held until its deadline, and would keep everybody else from leading.
+        let held = matches!(cause, None | Some(LossCause::RenewalRefused));
+        if held && !matches!(timeout(RELEASE, pool.release(&lease)).await, Ok(Ok(_))) {
             tracing::warn!(
                 scaler = events.scaler(),
                 "leadership not given back: it ends with its time to live"

@@ -56,7 +56,7 @@ impl Plan {
         let n = s.fleet.count();
         let waiting = s.backlog();
         let arrivals = s.rates.arrivals;
-        let horizon = s.cold_start + drain_time;
+        let horizon = s.cold_start.saturating_add(drain_time);
         let (h, td) = (horizon.as_secs_f64(), drain_time.as_secs_f64());
         let started: f64 =
             s.fleet.starting.iter().map(|tau| horizon.saturating_sub(*tau).as_secs_f64()).sum();
@@ -101,7 +101,7 @@ impl Plan {
         if n == 0 {
             return (1, Reason::Work { lag: s.load.lag() });
         }
-        if s.fleet.starting.is_empty() && s.saturated >= s.cold_start + Duration::from_secs(1) {
+        if s.fleet.starting.is_empty() && s.saturated >= s.cold_start.saturating_add(Duration::from_secs(1)) {
             return (n.saturating_mul(2), Reason::Doubled { saturated: s.saturated });
         }
         (n, Reason::Learning)
@@ -151,7 +151,7 @@ impl Policy for Plan {
 }
 
 fn auto_drain_time(cold_start: Duration, service_time: Duration) -> Duration {
-    (cold_start.max(Duration::from_millis(500)) * 2).max(service_time)
+    cold_start.max(Duration::from_millis(500)).saturating_mul(2).max(service_time)
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Default for Seed {
 impl Policy for Seed {
     fn decide(&mut self, s: &Snapshot<'_>) -> Advice {
         let started = *self.started.get_or_insert(s.at);
-        if self.decided.is_some_and(|before| s.at < before + self.every) {
+        if self.decided.is_some_and(|before| s.at < before.saturating_add(self.every)) {
             return Advice::new(s.fleet.target, Reason::Unchanged, s);
         }
         self.decided = Some(s.at);

@@ -80,6 +80,9 @@ impl<E: fmt::Display> From<Result<(), E>> for Exit {
 }
 
 /// Starts one instance at a time; [`Launched`](crate::Launched) makes a provisioner of it.
+///
+/// A launcher that panics, or an instance one of whose methods does, counts as a crash: the instance is dropped, and
+/// replaced.
 #[async_trait]
 pub trait Launcher: fmt::Debug + Send + Sync + 'static {
     /// Starts an instance; need not wait until it is ready.

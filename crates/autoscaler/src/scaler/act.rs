@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::FencingToken;
+use sluicegate_core::{FencingToken, later};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::engine::{Engine, with_causes};
@@ -121,7 +121,7 @@ impl Engine {
     /// starts what the load needs.
     pub(super) async fn drain_after_loss(&mut self) {
         let (Some(lead), Some(lost)) = (&self.lead, self.lost) else { return };
-        if lost + lead.ttl() > Instant::now() || !self.parts.provisioner.is_local() {
+        if later(lost, lead.ttl()) > Instant::now() || !self.parts.provisioner.is_local() {
             return;
         }
         if self.drain(Reason::LeaderLost).await {

@@ -13,7 +13,10 @@ pub(crate) fn settle(want: u32, s: &Snapshot<'_>) -> (u32, Vec<Clip>) {
     };
     let (n, lag) = (s.fleet.count(), s.load.lag());
     // As it is now, within the limits: where "no growth" and "no shrinking" lead.
-    let paused = s.load.paused.is_some_and(|remaining| remaining > s.cold_start + Duration::from_secs(1));
+    let paused = s
+        .load
+        .paused
+        .is_some_and(|remaining| remaining > s.cold_start.saturating_add(Duration::from_secs(1)));
     let mut to = want;
     if to > n && paused {
         clip(&mut to, n, Clip::Paused);

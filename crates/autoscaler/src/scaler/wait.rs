@@ -2,6 +2,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::later;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ impl Engine {
 
     /// Waits for the next look: its time, or a hint that brings it forward.
     pub(super) async fn wait(&mut self, token: &CancellationToken) {
-        let next = self.looked + self.pause();
+        let next = later(self.looked, self.pause());
         if !self.sleeps() {
             self.waking = None;
         } else if self.waking.is_none() {

@@ -2,12 +2,14 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use sluicegate_autoscaler::{InstanceContext, Phase, Running, Tasks};
+use sluicegate_autoscaler::{
+    Advice, InstanceContext, Phase, Policy, Reason, Running, ScalerErrorKind, Snapshot, Tasks,
+};
 use sluicegate_core::{Holder, LeasePool, LeasePoolAdmin, MemoryPool};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, until};
@@ -133,4 +135,40 @@ async fn a_pool_that_cannot_renew_leads_with_gaps() {
     assert!(fences.is_sorted(), "{fences:?}");
     token.cancel();
     running.join().await.unwrap();
+}
+
+/// Panics once it is asked to.
+#[derive(Debug)]
+struct Nervous(Arc<AtomicBool>);
+
+impl Policy for Nervous {
+    fn decide(&mut self, snapshot: &Snapshot<'_>) -> Advice {
+        assert!(!self.0.load(Ordering::Relaxed), "asked to panic");
+        Advice::new(0, Reason::Nothing, snapshot)
+    }
+
+    fn fork(&self) -> Box<dyn Policy> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_panicked_leads_no_more() {
+    let world = World::new(500.0, Duration::from_secs(1), 1, |_| 900.0);
+    let pool = MemoryPool::new(NonZeroU32::MIN, TTL);
+    let panics = Arc::new(AtomicBool::new(false));
+    let first = world
+        .scaler()
+        .policy(Nervous(Arc::clone(&panics)))
+        .leader(Arc::new(pool.handle()), Holder::try_new("first").unwrap())
+        .build()
+        .unwrap()
+        .start(CancellationToken::new());
+    leads(&first).await;
+    let (second, token) = replica(&world, &pool, "second");
+    panics.store(true, Ordering::Relaxed);
+    assert_eq!(first.join().await.unwrap_err().kind(), ScalerErrorKind::Unavailable);
+    timeout(TTL, leads(&second)).await.unwrap();
+    token.cancel();
+    second.join().await.unwrap();
 }

@@ -210,6 +210,63 @@ async fn what_cannot_start_or_is_never_ready_is_tried_again() {
     assert_eq!((fleet.ready, fleet.failed), (0, 1));
 }
 
+/// Panics in the method that its turn names, from 1; from then on it behaves.
+#[derive(Debug, Default)]
+struct Clumsy(AtomicU32);
+
+#[derive(Debug)]
+struct Fragile {
+    id: sluicegate_autoscaler::InstanceId,
+    turn: u32,
+    end: CancellationToken,
+}
+
+#[async_trait]
+impl Launcher for Clumsy {
+    async fn start(&self, spec: &InstanceSpec) -> Result<Box<dyn Instance>, ScalerError> {
+        let turn = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        assert!(turn != 1, "cannot start");
+        Ok(Box::new(Fragile { id: spec.id.clone(), turn, end: CancellationToken::new() }))
+    }
+}
+
+#[async_trait]
+impl Instance for Fragile {
+    fn id(&self) -> &sluicegate_autoscaler::InstanceId {
+        &self.id
+    }
+    async fn ready(&self) {
+        assert!(self.turn != 2, "cannot become ready");
+    }
+    async fn drain(&self, _deadline: Instant) {
+        assert!(self.turn != 3, "cannot drain");
+        self.end.cancel();
+    }
+    async fn kill(&self) {
+        self.end.cancel();
+    }
+    async fn ended(&self) -> Exit {
+        self.end.cancelled().await;
+        Exit::Finished
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launcher_or_an_instance_that_panics_is_a_crash() {
+    let clumsy = Arc::new(Clumsy::default());
+    let launched = Launched::over(Arc::clone(&clumsy));
+    scale(&launched, 1).await;
+    fleet(&launched, "the third works", |fleet| fleet.ready == 1).await;
+    assert_eq!(clumsy.0.load(Ordering::Relaxed), 3);
+    scale(&launched, 0).await;
+    fleet(&launched, "its slot is free though it cannot drain", Fleet::is_empty).await;
+    scale(&launched, 1).await;
+    fleet(&launched, "another works", |fleet| fleet.ready == 1).await;
+    scale(&launched, 0).await;
+    fleet(&launched, "gone", Fleet::is_empty).await;
+    assert_eq!(clumsy.0.load(Ordering::Relaxed), 4);
+}
+
 /// A queue that tasks work off.
 #[derive(Debug, Default)]
 struct Queue(Mutex<(u64, u64, u64)>);
@@ -286,6 +343,45 @@ async fn a_message_during_the_last_drain_gets_a_new_instance() {
         token.cancel();
         assert!(running.join().await.unwrap().left.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_is_a_time() {
+    let queue = Arc::new(Queue::default());
+    let work = Arc::clone(&queue);
+    let tasks = Tasks::new(move |cx: InstanceContext| {
+        let queue = Arc::clone(&work);
+        async move {
+            while !cx.is_draining() {
+                if queue.take() {
+                    queue.settle();
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+    })
+    .drain_deadline(Duration::MAX)
+    .kill_after(Duration::MAX)
+    .ready_timeout(Duration::MAX);
+    let token = CancellationToken::new();
+    let running = Autoscaler::builder(Arc::clone(&queue))
+        .provisioner(tasks)
+        .limits(0..=3)
+        .cold_start(Duration::MAX)
+        .hold(Duration::MAX)
+        .zero_after(Duration::MAX)
+        .idle_tick(Duration::MAX)
+        .build()
+        .unwrap()
+        .start(token.clone());
+    until(&running, "a look", |status| status.looks == 1).await;
+    queue.put(50);
+    running.look_now();
+    until(&running, "an instance", |status| status.fleet.ready > 0).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(queue.0.lock().unwrap().0, 0, "worked off");
+    token.cancel();
+    assert!(running.join().await.unwrap().left.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
