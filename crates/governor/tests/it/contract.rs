@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sluicegate_core::LeasePoolAdmin;
 use sluicegate_governor::{CampaignPool, NativePool};
-use sluicegate_testkit::lease::{PoolFixture, suite};
+use sluicegate_testkit::lease::{Faulted, PoolFixture, suite};
 use sluicegate_testkit::server::NatsServer;
 use tokio::sync::OnceCell;
 
@@ -120,10 +120,18 @@ sluicegate_testkit::lease_contract!(
     OnServer::new(Wire::Native, &OLDEST_NATIVE)
 );
 
-/// The clauses that restart the server.
+/// The clauses that restart the server, plain and behind each fault.
 async fn over_a_restart(wire: Wire, like: &'static Server) {
-    suite::clause_05_tokens_strictly_increase(&OnServer::alone(wire, like)).await;
-    suite::clause_06_ids_are_never_reused(&OnServer::alone(wire, like)).await;
+    let alone = || OnServer::alone(wire, like);
+    clauses_with_a_restart(alone).await;
+    clauses_with_a_restart(|| Faulted::slow(alone())).await;
+    clauses_with_a_restart(|| Faulted::flaky(alone())).await;
+    clauses_with_a_restart(|| Faulted::cut_off(alone())).await;
+}
+
+async fn clauses_with_a_restart<F: PoolFixture>(fixture: impl Fn() -> F) {
+    suite::clause_05_tokens_strictly_increase(&fixture()).await;
+    suite::clause_06_ids_are_never_reused(&fixture()).await;
 }
 
 #[tokio::test]

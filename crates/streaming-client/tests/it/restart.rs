@@ -91,8 +91,7 @@ async fn a_server_killed_twice_loses_nothing_and_doubles_nothing() {
     assert!(events.any(|event| matches!(event, StreamEvent::NatsDown)));
     assert!(events.any(|event| matches!(event, StreamEvent::NatsUp { .. })));
     let retried = events.get().iter().filter(|e| matches!(e, StreamEvent::PublishRetried { .. })).count();
-    // How many depends on what was still queued in this process, and never left it, when the server died.
-    assert!(retried > 0, "the faults missed the publishes");
+    assert!(retried >= 100, "{retried} sent again: the faults missed the publishes");
     let repeated: u32 = tally.get().values().map(|count| count - 1).sum();
     println!("{TOTAL} published, {retried} sent again, 0 doubled, {repeated} handled again");
     for (client, handle, running) in workers {

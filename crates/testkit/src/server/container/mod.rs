@@ -154,10 +154,11 @@ impl Running {
 
     /// Sends the signal and waits until the container has ended.
     async fn signal(&self, signal: &str) -> Result<(), ServerError> {
-        // A paused container takes no signals; that it is not paused is no failure.
-        let _ = self.docker.unpause_container(&self.id).await;
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
         self.docker.kill_container(&self.id, Some(options)).await.map_err(engine_failed)?;
+        // A paused container takes the signal when it goes on, and so, as a stopped process, does nothing before it
+        // dies. That it is not paused is no failure.
+        let _ = self.docker.unpause_container(&self.id).await;
         let until = Instant::now() + STOP_WITHIN;
         while self.is_running().await? {
             if Instant::now() >= until {
