@@ -1,3 +1,4 @@
+use std::fmt;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,26 @@ use crate::{GovernorEvent, GovernorName};
 
 /// Longest time to live: beyond a year a number is a mistake.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The two ways of keeping the leases of a governor in a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wire {
+    /// As choria's Go package does it, with which such a governor can be shared. Leases cannot be renewed.
+    #[default]
+    Campaign,
+    /// Leases that are renewed; only for sluicegate.
+    Native,
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Campaign => "campaign",
+            Self::Native => "native",
+        })
+    }
+}
 
 /// What a governor is: the arguments of `create` and `ensure`.
 ///
@@ -25,6 +46,9 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct GovernorConfig {
     /// Its name.
     pub name: GovernorName,
+    /// How it is made by those who can make both kinds. A pool makes its own kind, whatever this says.
+    #[serde(default)]
+    pub wire: Wire,
     /// How many leases at most.
     pub limit: NonZeroU32,
     /// How long a lease lasts that is not renewed, from 100 ms (native: whole seconds) to a year.
@@ -44,9 +68,17 @@ impl GovernorConfig {
     /// # Errors
     /// `Invalid`, naming field and problem.
     pub fn try_new(name: impl AsRef<str>, limit: NonZeroU32, ttl: Duration) -> Result<Self, LeaseError> {
-        let config = Self { name: GovernorName::try_new(name)?, limit, ttl, replicas: None, subject: None };
+        let name = GovernorName::try_new(name)?;
+        let config = Self { name, wire: Wire::Campaign, limit, ttl, replicas: None, subject: None };
         config.validate()?;
         Ok(config)
+    }
+
+    /// On that wire.
+    #[must_use]
+    pub fn wire(mut self, wire: Wire) -> Self {
+        self.wire = wire;
+        self
     }
 
     /// So many copies in the cluster.
@@ -69,10 +101,8 @@ impl GovernorConfig {
     /// `Invalid`, naming field and problem.
     pub fn validate(&self) -> Result<(), LeaseError> {
         validate_ttl(self.ttl)?;
-        if let Some(replicas) = self.replicas
-            && replicas.get() > 5
-        {
-            return Err(invalid(format!("replicas is {replicas}: 1 to 5 are possible")));
+        if let Some(replicas) = self.replicas {
+            validate_replicas(replicas)?;
         }
         match &self.subject {
             Some(subject) => validate_subject(subject),
@@ -88,7 +118,14 @@ pub(crate) fn validate_ttl(ttl: Duration) -> Result<(), LeaseError> {
     Ok(())
 }
 
-fn validate_subject(subject: &str) -> Result<(), LeaseError> {
+pub(crate) fn validate_replicas(replicas: NonZeroU8) -> Result<(), LeaseError> {
+    if replicas.get() > 5 {
+        return Err(invalid(format!("replicas is {replicas}: 1 to 5 are possible")));
+    }
+    Ok(())
+}
+
+pub(crate) fn validate_subject(subject: &str) -> Result<(), LeaseError> {
     let bad = |token: &str| {
         token.is_empty()
             || token.contains(|c: char| matches!(c, '*' | '>') || c.is_whitespace() || c.is_control())

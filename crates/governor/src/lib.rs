@@ -12,12 +12,13 @@ mod make;
 mod name;
 mod native;
 mod pool;
+mod protocol;
 mod reaper;
 mod stream;
 mod wire;
 
 pub use campaign::CampaignPool;
-pub use config::{GovernorConfig, PoolOptions};
+pub use config::{GovernorConfig, PoolOptions, Wire};
 pub use event::GovernorEvent;
 pub use name::{GovernorName, NameError};
 pub use native::NativePool;

@@ -4,22 +4,27 @@ use sluicegate_core::{LeaseError, LeaseErrorKind};
 use sluicegate_nats::Connection;
 use time::OffsetDateTime;
 
+use crate::protocol::Protocol;
 use crate::stream::Stream;
-use crate::wire::{StoredConfig, StreamInfo};
+use crate::wire::{Differences, StoredConfig, StreamInfo};
+use crate::{GovernorConfig, GovernorName, PoolOptions};
 
 /// What a sequence begins with, so that tokens grow even when the stream is deleted and made anew: the time in
 /// microseconds, which fits in 53 bits. `None`: such a stream is not safe on that server.
 ///
 /// nats-server 2.10 forgets, at its next start, everything that is stored in a stream with a seeded sequence for as
 /// long as its very first message is there: leases would be lost to a restart.
-pub(crate) fn seed(connection: &Connection) -> Option<u64> {
+fn seed(connection: &Connection) -> Option<u64> {
+    Some(micros()).filter(|micros| *micros > 0 && is_2_11(&version(connection)))
+}
+
+fn micros() -> u64 {
     let micros = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000;
-    let seed = u64::try_from(micros).ok().filter(|seed| *seed > 0);
-    seed.filter(|_| is_2_11(&version(connection)))
+    u64::try_from(micros).unwrap_or_default()
 }
 
 /// The version of the server that we are connected to.
-pub(crate) fn version(connection: &Connection) -> String {
+fn version(connection: &Connection) -> String {
     connection.client().server_info().version
 }
 
@@ -32,99 +37,170 @@ pub(crate) fn is_2_11(version: &str) -> bool {
     }
 }
 
-/// The name of a new life of a stream.
-pub(crate) fn incarnation() -> String {
-    nuid::next().as_str().to_owned()
+/// The name of a new life of a stream, which begins with the time in microseconds.
+fn incarnation() -> String {
+    format!("{}-{}", micros(), nuid::next().as_str())
 }
 
-/// Makes the stream, or finds it exactly as it is `wanted` in the fields that the caller has named.
+/// The stream of the governor of that name, as it is.
+pub(crate) async fn bind(
+    protocol: &Protocol,
+    connection: &Connection,
+    name: &GovernorName,
+    options: &PoolOptions,
+) -> Result<(Stream, StreamInfo), LeaseError> {
+    let stream = Stream::new(connection, (protocol.stream)(name), options.request_timeout);
+    let info = stream.info().await?;
+    Ok((stream, info))
+}
+
+/// Makes the stream, or finds it exactly as the configuration says.
 pub(crate) async fn create(
-    stream: &Stream,
-    wanted: &StoredConfig,
-    named: &[&str],
-) -> Result<StreamInfo, LeaseError> {
-    if let Some(info) = stream.find().await? {
-        return same(stream, info, wanted, named);
-    }
-    match stream.create(wanted).await {
-        Ok(info) => check_kept(stream, info, wanted).await,
-        // Somebody else was quicker; or our own first try was, and its answer got lost.
-        Err(error) if matches!(error.kind(), LeaseErrorKind::Conflict | LeaseErrorKind::Unknown) => {
-            match stream.find().await? {
-                Some(info) => same(stream, info, wanted, named),
-                None => Err(error),
-            }
-        }
-        Err(error) => Err(error),
-    }
+    protocol: &Protocol,
+    connection: &Connection,
+    config: &GovernorConfig,
+    options: &PoolOptions,
+) -> Result<(Stream, StreamInfo), LeaseError> {
+    let making = Making::prepare(protocol, connection, config, options)?;
+    let info = making.create().await?;
+    Ok((making.stream, info))
 }
 
-/// Makes the stream, or changes what differs in the fields of `changeable` that the caller has named.
+/// Makes the stream, or changes limit, ttl and replicas to what the configuration says. Tells whether it had to.
 pub(crate) async fn ensure(
-    stream: &Stream,
-    wanted: &StoredConfig,
-    named: &[&str],
-    changeable: &[&str],
-    apply: impl FnOnce(&mut StoredConfig),
-) -> Result<StreamInfo, LeaseError> {
-    let Some(info) = stream.find().await? else { return create(stream, wanted, named).await };
-    let differences = info.config.differences(&wanted.only(named));
-    let fixed = differences.without(changeable);
-    if !fixed.is_empty() {
-        return Err(conflict(stream, &fixed));
+    protocol: &Protocol,
+    connection: &Connection,
+    config: &GovernorConfig,
+    options: &PoolOptions,
+) -> Result<(Stream, StreamInfo, bool), LeaseError> {
+    let making = Making::prepare(protocol, connection, config, options)?;
+    let (info, changed) = making.ensure().await?;
+    Ok((making.stream, info, changed))
+}
+
+/// A stream that shall be as it is wanted.
+struct Making<'a> {
+    protocol: &'a Protocol,
+    config: &'a GovernorConfig,
+    stream: Stream,
+    wanted: StoredConfig,
+}
+
+impl<'a> Making<'a> {
+    fn prepare(
+        protocol: &'a Protocol,
+        connection: &Connection,
+        config: &'a GovernorConfig,
+        options: &PoolOptions,
+    ) -> Result<Self, LeaseError> {
+        (protocol.check)(config, &version(connection))?;
+        let stream = Stream::new(connection, (protocol.stream)(&config.name), options.request_timeout);
+        let wanted = (protocol.fresh)(config, seed(connection), &incarnation());
+        Ok(Self { protocol, config, stream, wanted })
     }
-    if differences.is_empty() {
-        return Ok(info);
+
+    /// In what the stream is not as the configuration says.
+    fn differences(&self, stored: &StoredConfig) -> Differences {
+        let mut named = self.protocol.essential.to_vec();
+        named.extend(self.config.subject.as_ref().map(|_| "subjects"));
+        named.extend(self.config.replicas.map(|_| "num_replicas"));
+        let mut terms = self.wanted.only(&named);
+        if (self.protocol.ttl)(stored) != Some(self.config.ttl) {
+            let mut ttl = StoredConfig::default();
+            (self.protocol.set_ttl)(&mut ttl, self.config.ttl);
+            terms.extend(ttl.only(&[self.protocol.ttl_field]));
+        }
+        stored.differences(&terms)
     }
-    let held = info.state.messages;
-    let Some(after) = stream.change(apply).await? else { return Ok(info) };
-    if after.state.messages < held {
-        // No server that we know does this any more when the limit is lowered; old ones did.
-        tracing::warn!(
-            stream = &**stream.name(),
-            before = held,
-            after = after.state.messages,
-            "fewer leases after the update: released, expired, or dropped by the server"
+
+    async fn create(&self) -> Result<StreamInfo, LeaseError> {
+        if let Some(info) = self.stream.find().await? {
+            return self.same(info);
+        }
+        match self.stream.create(&self.wanted).await {
+            Ok(info) => self.check_kept(info).await,
+            // Somebody else was quicker; or our own first try was, and its answer got lost.
+            Err(error) if matches!(error.kind(), LeaseErrorKind::Conflict | LeaseErrorKind::Unknown) => {
+                match self.stream.find().await? {
+                    Some(info) => self.same(info),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ensure(&self) -> Result<(StreamInfo, bool), LeaseError> {
+        let Some(info) = self.stream.find().await? else {
+            let info = self.create().await?;
+            let created = info.did_create;
+            return Ok((info, created));
+        };
+        let differences = self.differences(&info.config);
+        let fixed = differences.without(self.protocol.changeable);
+        if !fixed.is_empty() {
+            return Err(self.conflict(&fixed));
+        }
+        if differences.is_empty() {
+            return Ok((info, false));
+        }
+        let held = info.state.messages;
+        let Some(after) = self.stream.change(|stored| self.apply(stored)).await? else {
+            return Ok((info, false));
+        };
+        if after.state.messages < held {
+            // No server that we know does this any more when the limit is lowered; old ones did.
+            tracing::warn!(
+                stream = &**self.stream.name(),
+                before = held,
+                after = after.state.messages,
+                "fewer leases after the update: released, expired, or dropped by the server"
+            );
+        }
+        Ok((after, true))
+    }
+
+    /// Only what differs: the rest of the stored configuration stays as it is.
+    fn apply(&self, stored: &mut StoredConfig) {
+        if stored.limit() != Some(self.config.limit) {
+            stored.set_limit(self.config.limit);
+        }
+        if (self.protocol.ttl)(stored) != Some(self.config.ttl) {
+            (self.protocol.set_ttl)(stored, self.config.ttl);
+        }
+        if let Some(replicas) = self.config.replicas {
+            stored.set_replicas(replicas);
+        }
+    }
+
+    fn same(&self, info: StreamInfo) -> Result<StreamInfo, LeaseError> {
+        let differences = self.differences(&info.config);
+        if differences.is_empty() { Ok(info) } else { Err(self.conflict(&differences)) }
+    }
+
+    fn conflict(&self, differences: &Differences) -> LeaseError {
+        let context =
+            format!("stream {} exists with another configuration: {differences}", self.stream.name());
+        LeaseError::new(LeaseErrorKind::Conflict, context)
+    }
+
+    /// An older server drops what it does not know without a word.
+    async fn check_kept(&self, info: StreamInfo) -> Result<StreamInfo, LeaseError> {
+        let dropped = info.config.differences(&self.wanted);
+        if dropped.is_empty() {
+            return Ok(info);
+        }
+        if info.did_create {
+            // It is ours, new and of no use.
+            let _ = self.stream.delete().await;
+        }
+        let context = format!(
+            "stream {} cannot be made by nats-server {}: {dropped}; a later version is needed",
+            self.stream.name(),
+            version(self.stream.connection())
         );
+        Err(LeaseError::new(LeaseErrorKind::Unsupported, context))
     }
-    Ok(after)
-}
-
-fn same(
-    stream: &Stream,
-    info: StreamInfo,
-    wanted: &StoredConfig,
-    named: &[&str],
-) -> Result<StreamInfo, LeaseError> {
-    let differences = info.config.differences(&wanted.only(named));
-    if differences.is_empty() { Ok(info) } else { Err(conflict(stream, &differences)) }
-}
-
-fn conflict(stream: &Stream, differences: &crate::wire::Differences) -> LeaseError {
-    let context = format!("stream {} exists with another configuration: {differences}", stream.name());
-    LeaseError::new(LeaseErrorKind::Conflict, context)
-}
-
-/// An older server drops what it does not know without a word.
-async fn check_kept(
-    stream: &Stream,
-    info: StreamInfo,
-    wanted: &StoredConfig,
-) -> Result<StreamInfo, LeaseError> {
-    let dropped = info.config.differences(wanted);
-    if dropped.is_empty() {
-        return Ok(info);
-    }
-    if info.did_create {
-        // It is ours, new and of no use.
-        let _ = stream.delete().await;
-    }
-    let version = version(stream.connection());
-    let context = format!(
-        "stream {} cannot be made by nats-server {version}: {dropped}; a later version is needed",
-        stream.name()
-    );
-    Err(LeaseError::new(LeaseErrorKind::Unsupported, context))
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use crate::PoolOptions;
 use crate::board::{Board, HandleId, Identity};
 use crate::event::{Emitter, GovernorEvent};
 use crate::forecast::Forecast;
+use crate::protocol::Protocol;
 use crate::stream::{Deleted, Stream};
-use crate::wire::{StoredConfig, StreamInfo};
+use crate::wire::StreamInfo;
 
 /// How many abandoned attempts are resolved at the same time.
 const REAPING: usize = 64;
@@ -32,21 +33,10 @@ pub(crate) struct Facts {
     pub(crate) window: Duration,
 }
 
-/// The two ways of keeping leases in a stream.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wire {
-    pub(crate) read: fn(&StoredConfig) -> Result<Facts, LeaseError>,
-    pub(crate) renewable: bool,
-    /// A changed time to live changes that of held leases.
-    pub(crate) ttl_applies_to_held: bool,
-    /// How late the server may expire a message.
-    pub(crate) expiry_grain: Duration,
-}
-
 /// What the tasks of a pool share with its handle.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    pub(crate) wire: Wire,
+    pub(crate) wire: &'static Protocol,
     pub(crate) stream: Stream,
     pub(crate) options: PoolOptions,
     pub(crate) board: Arc<Board>,
@@ -180,7 +170,7 @@ pub(crate) struct Handle {
 impl Handle {
     /// A handle on the stream that was just seen.
     pub(crate) fn attach(
-        wire: Wire,
+        wire: &'static Protocol,
         stream: Stream,
         options: PoolOptions,
         info: &StreamInfo,

@@ -131,9 +131,12 @@ async fn find(pool: &Pool, attempt: &Attempt) -> Result<Option<u64>, LeaseError>
         let last = pool.stream.get(GetMessage::Last { last_by_subj: &attempt.subject }).await?;
         return Ok(last.map(|message| message.seq));
     }
-    let first = pool.stream.info().await?.state.first_seq;
-    let stored = pool.stream.walk(first).await?;
-    let ours = stored.iter().find(|message| message.header("Nats-Msg-Id") == Some(&*attempt.id));
+    let info = pool.stream.info().await?;
+    let stored = pool.stream.walk(&info).await?;
+    let ours = stored
+        .iter()
+        .map(|(message, _)| message)
+        .find(|message| message.header("Nats-Msg-Id") == Some(&*attempt.id));
     Ok(ours.map(|message| message.seq))
 }
 

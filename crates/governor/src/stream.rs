@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluicegate_core::{LeaseError, LeaseErrorKind};
 use sluicegate_nats::{ApiError, ApiErrorKind, Connection, RequestErrorKind, code};
+use tokio::time::Instant;
 
 use crate::error;
 use crate::wire::{DeleteMessage, Done, Found, GetMessage, Purged, StoredConfig, StoredMessage, StreamInfo};
@@ -120,8 +121,20 @@ impl Stream {
         }
     }
 
-    /// All messages from that sequence on, oldest first.
-    pub(crate) async fn walk(&self, from: u64) -> Result<Vec<StoredMessage>, LeaseError> {
+    /// All messages of the stream that was just seen, oldest first, each with its age by the server's clock.
+    pub(crate) async fn walk(&self, info: &StreamInfo) -> Result<Vec<(StoredMessage, Duration)>, LeaseError> {
+        let seen = Instant::now();
+        let messages = self.walk_from(info.state.first_seq).await?;
+        let aged = messages.into_iter().map(|message| {
+            // Zero: younger than the look at the stream.
+            let age = info.since(message.time).filter(|age| !age.is_zero());
+            let age = age.map_or(Duration::ZERO, |age| age + seen.elapsed());
+            (message, age)
+        });
+        Ok(aged.collect())
+    }
+
+    async fn walk_from(&self, from: u64) -> Result<Vec<StoredMessage>, LeaseError> {
         let mut messages = Vec::new();
         let mut seq = from.max(1);
         while let Some(message) = self.get(GetMessage::Next { seq, next_by_subj: ">" }).await? {

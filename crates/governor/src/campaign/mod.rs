@@ -1,4 +1,5 @@
 mod admin;
+mod protocol;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,28 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluicegate_core::{
-    FencingToken, HeldLease, Holder, Lease, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LossCause,
+    FencingToken, HeldLease, Lease, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LossCause,
     PoolDescription, Request, WaitQueue,
 };
 use sluicegate_nats::Connection;
 
+pub(crate) use self::protocol::PROTOCOL;
 use crate::attempt::{Attempt, Granted, campaign};
 use crate::board::{Floor, Live};
 use crate::event::GovernorEvent;
-use crate::pool::{Facts, Handle, Wire};
-use crate::stream::Stream;
-use crate::wire::{GetMessage, StoredConfig, campaign_config};
+use crate::pool::Handle;
+use crate::wire::GetMessage;
 use crate::{GovernorConfig, GovernorName, PoolOptions, make, reaper};
-
-/// Fields of the stream that a configuration names, whatever else it says.
-const NAMED: [&str; 5] = ["max_msgs", "max_age", "discard", "retention", "storage"];
-
-const WIRE: Wire = Wire {
-    read: facts,
-    renewable: false,
-    ttl_applies_to_held: true,
-    expiry_grain: Duration::from_millis(250),
-};
 
 /// A [`LeasePool`] that is wire-compatible with choria's governor: one stream, one message a lease.
 ///
@@ -60,11 +51,8 @@ impl CampaignPool {
         config: &GovernorConfig,
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
-        config.validate()?;
-        let stream = Stream::new(connection, config.name.campaign_stream(), options.request_timeout);
-        let wanted = campaign_config(config, make::seed(connection), &make::incarnation());
-        let info = make::create(&stream, &wanted, &named(config)).await?;
-        Handle::attach(WIRE, stream, options, &info).map(Self)
+        let (stream, info) = make::create(&PROTOCOL, connection, config, &options).await?;
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
     }
 
     /// Makes the governor, or changes limit, ttl and replicas to what is wanted. Nothing is written if all is so
@@ -86,23 +74,8 @@ impl CampaignPool {
         config: &GovernorConfig,
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
-        config.validate()?;
-        let stream = Stream::new(connection, config.name.campaign_stream(), options.request_timeout);
-        let wanted = campaign_config(config, make::seed(connection), &make::incarnation());
-        let changeable = ["max_msgs", "max_age", "num_replicas"];
-        let info = make::ensure(&stream, &wanted, &named(config), &changeable, |stored| {
-            if stored.limit() != Some(config.limit) {
-                stored.set_limit(config.limit);
-            }
-            if stored.max_age() != Some(config.ttl) {
-                stored.set_max_age(config.ttl);
-            }
-            if let Some(replicas) = config.replicas {
-                stored.set("num_replicas", replicas.get().into());
-            }
-        })
-        .await?;
-        Handle::attach(WIRE, stream, options, &info).map(Self)
+        let (stream, info, _) = make::ensure(&PROTOCOL, connection, config, &options).await?;
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
     }
 
     /// Attaches to a governor that exists, ours or choria's: reads subject, limit and ttl, changes nothing.
@@ -123,10 +96,9 @@ impl CampaignPool {
         name: impl AsRef<str>,
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
-        let name = GovernorName::try_new(name)?;
-        let stream = Stream::new(connection, name.campaign_stream(), options.request_timeout);
-        let info = stream.info().await?;
-        Handle::attach(WIRE, stream, options, &info).map(Self)
+        let (stream, info) =
+            make::bind(&PROTOCOL, connection, &GovernorName::try_new(name)?, &options).await?;
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
     }
 
     /// The connection that it uses.
@@ -197,41 +169,6 @@ impl CampaignPool {
     }
 }
 
-/// The fields in which the stream has to be as the configuration says.
-fn named(config: &GovernorConfig) -> Vec<&'static str> {
-    let mut named = NAMED.to_vec();
-    named.extend(config.subject.as_ref().map(|_| "subjects"));
-    named.extend(config.replicas.map(|_| "num_replicas"));
-    named
-}
-
-fn facts(config: &StoredConfig) -> Result<Facts, LeaseError> {
-    let stream = config.text("name").unwrap_or_default();
-    let misconfigured = |problem: &str| {
-        Err(LeaseError::new(
-            LeaseErrorKind::Misconfigured,
-            format!("stream {stream} cannot be used as a governor: {problem}"),
-        ))
-    };
-    let Some(subject) = config.subject() else { return misconfigured("it has not exactly one subject") };
-    let Some(limit) = config.limit() else { return misconfigured("it has no limit; set one with `ensure`") };
-    let Some(ttl) = config.max_age() else {
-        return misconfigured("its leases never expire; set a ttl with `ensure`");
-    };
-    if config.text("discard") != Some("new") {
-        return misconfigured(
-            "it drops the oldest lease where it should refuse a new one (discard is not `new`)",
-        );
-    }
-    if config.text("retention") != Some("limits") {
-        return misconfigured("its retention is not `limits`");
-    }
-    if config.flag("sealed") || config.flag("deny_delete") {
-        return misconfigured("leases cannot be released (sealed or deny_delete)");
-    }
-    Ok(Facts { subject: subject.to_owned(), limit, ttl, window: config.duplicate_window() })
-}
-
 #[async_trait]
 impl LeasePool for CampaignPool {
     async fn describe(&self) -> Result<PoolDescription, LeaseError> {
@@ -283,15 +220,8 @@ impl LeasePool for CampaignPool {
     async fn held(&self) -> Result<Vec<HeldLease>, LeaseError> {
         let pool = &self.0.pool;
         let info = pool.stream.info().await?;
-        let asked = tokio::time::Instant::now();
-        let messages = pool.stream.walk(info.state.first_seq).await?;
-        let held = messages.into_iter().map(|message| {
-            let age = info.since(message.time).unwrap_or_default();
-            let age = if age.is_zero() { age } else { age + asked.elapsed() };
-            let holder = Holder::from_wire(&message.data);
-            HeldLease::new(LeaseId(message.seq), FencingToken(message.seq), holder, age)
-        });
-        Ok(held.collect())
+        let messages = pool.stream.walk(&info).await?;
+        Ok((PROTOCOL.held)(&messages))
     }
 
     async fn freed(&self) -> NonZeroU32 {

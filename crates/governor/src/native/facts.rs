@@ -2,35 +2,59 @@
 
 use std::time::Duration;
 
-use sluicegate_core::{HumanDuration, LeaseError, LeaseErrorKind, LeaseId};
-use sluicegate_nats::Connection;
+use sluicegate_core::{FencingToken, HeldLease, Holder, HumanDuration, LeaseError, LeaseErrorKind, LeaseId};
 
 use crate::pool::Facts;
-use crate::stream::Stream;
-use crate::wire::{LEASE_HEADER, StoredConfig, StoredMessage, StreamInfo, TTL};
-use crate::{GovernorConfig, PoolOptions, make};
+use crate::protocol::Protocol;
+use crate::wire::{LEASE_HEADER, StoredConfig, StoredMessage, TTL, native_config};
+use crate::{GovernorConfig, GovernorName, make};
 
-/// Fields of the stream that a configuration names, whatever else it says. The ttl stands in the metadata.
-const NAMED: [&str; 6] =
-    ["max_msgs", "max_age", "discard", "retention", "max_msgs_per_subject", "allow_msg_ttl"];
+pub(crate) static PROTOCOL: Protocol = Protocol {
+    stream: GovernorName::native_stream,
+    check,
+    fresh: native_config,
+    essential: &[
+        "subjects",
+        "max_msgs",
+        "max_age",
+        "discard",
+        "retention",
+        "max_msgs_per_subject",
+        "allow_msg_ttl",
+    ],
+    changeable: &["max_msgs", "metadata", "num_replicas"],
+    ttl_field: "metadata",
+    ttl: ttl_of,
+    set_ttl: |config, ttl| config.set_metadata(TTL, &HumanDuration(ttl).to_string()),
+    read,
+    held,
+    renewable: true,
+    ttl_applies_to_held: false,
+    expiry_grain: Duration::from_millis(10),
+};
 
-pub(super) fn prepare(
-    connection: &Connection,
-    config: &GovernorConfig,
-    options: &PoolOptions,
-) -> Result<Stream, LeaseError> {
+fn check(config: &GovernorConfig, version: &str) -> Result<(), LeaseError> {
     config.validate()?;
     validate_ttl(config.ttl)?;
     if config.subject.is_some() {
         let context = "native governors have subjects of their own: leave `subject` out";
         return Err(LeaseError::new(LeaseErrorKind::Invalid, context));
     }
-    let version = make::version(connection);
-    if !make::is_2_11(&version) {
+    if !make::is_2_11(version) {
         let context = format!("native governors need nats-server 2.11 or later, this is {version}");
         return Err(LeaseError::new(LeaseErrorKind::Unsupported, context));
     }
-    Ok(Stream::new(connection, config.name.native_stream(), options.request_timeout))
+    Ok(())
+}
+
+fn held(messages: &[(StoredMessage, Duration)]) -> Vec<HeldLease> {
+    let leases = messages.iter().map(|(message, age)| {
+        let holder = Holder::from_wire(&message.data);
+        HeldLease::new(lease_id(message), FencingToken(message.seq), holder, *age)
+    });
+    let mut held: Vec<_> = leases.collect();
+    held.sort_by_key(|lease| lease.id);
+    held
 }
 
 /// Servers count these times in seconds.
@@ -42,26 +66,11 @@ pub(super) fn validate_ttl(ttl: Duration) -> Result<(), LeaseError> {
     Ok(())
 }
 
-/// The fields in which the stream has to be as the configuration says.
-pub(super) fn named(config: &GovernorConfig) -> Vec<&'static str> {
-    let mut named = NAMED.to_vec();
-    named.push("subjects");
-    named.extend(config.replicas.map(|_| "num_replicas"));
-    named
-}
-
-pub(super) fn ttl_of(config: &StoredConfig) -> Option<Duration> {
+fn ttl_of(config: &StoredConfig) -> Option<Duration> {
     config.metadata(TTL)?.parse::<HumanDuration>().ok().map(Duration::from)
 }
 
-pub(super) fn other_ttl(stream: &Stream, info: &StreamInfo, want: Duration) -> LeaseError {
-    let have = info.config.metadata(TTL).unwrap_or("not set");
-    let want = HumanDuration(want);
-    let context = format!("stream {} exists with another configuration: ttl {have} → {want}", stream.name());
-    LeaseError::new(LeaseErrorKind::Conflict, context)
-}
-
-pub(super) fn read(config: &StoredConfig) -> Result<Facts, LeaseError> {
+fn read(config: &StoredConfig) -> Result<Facts, LeaseError> {
     let stream = config.text("name").unwrap_or_default();
     let misconfigured = |problem: &str| {
         Err(LeaseError::new(

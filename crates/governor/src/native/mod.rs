@@ -9,26 +9,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluicegate_core::{
-    FencingToken, HeldLease, Holder, HumanDuration, Lease, LeaseError, LeaseErrorKind, LeaseId, LeasePool,
-    LossCause, PoolDescription, Request, WaitQueue,
+    FencingToken, HeldLease, Lease, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LossCause,
+    PoolDescription, Request, WaitQueue,
 };
 use sluicegate_nats::Connection;
 
-use self::facts::{lease_id, named, other_ttl, prepare, ttl_of};
+pub(crate) use self::facts::PROTOCOL;
 use crate::attempt::{Attempt, Granted, campaign};
 use crate::board::Live;
 use crate::event::GovernorEvent;
-use crate::pool::{Handle, Wire};
-use crate::stream::Stream;
-use crate::wire::{GetMessage, StoredConfig, TTL, native_config};
+use crate::pool::Handle;
+use crate::wire::GetMessage;
 use crate::{GovernorConfig, GovernorName, PoolOptions, make, reaper};
-
-const WIRE: Wire = Wire {
-    read: facts::read,
-    renewable: true,
-    ttl_applies_to_held: false,
-    expiry_grain: Duration::from_millis(10),
-};
 
 /// A [`LeasePool`] whose leases can be renewed: one message with a time to live of its own for each lease, on a
 /// stream that only sluicegate uses. Needs nats-server 2.11.
@@ -62,13 +54,8 @@ impl NativePool {
         config: &GovernorConfig,
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
-        let stream = prepare(connection, config, &options)?;
-        let wanted = native_config(config, make::seed(connection), &make::incarnation());
-        let info = make::create(&stream, &wanted, &named(config)).await?;
-        if ttl_of(&info.config) != Some(config.ttl) {
-            return Err(other_ttl(&stream, &info, config.ttl));
-        }
-        Handle::attach(WIRE, stream, options, &info).map(Self)
+        let (stream, info) = make::create(&PROTOCOL, connection, config, &options).await?;
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
     }
 
     /// Makes the governor, or changes limit, ttl and replicas to what is wanted. Nothing is written if all is so
@@ -89,25 +76,8 @@ impl NativePool {
         config: &GovernorConfig,
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
-        let stream = prepare(connection, config, &options)?;
-        let wanted = native_config(config, make::seed(connection), &make::incarnation());
-        let ttl = HumanDuration(config.ttl).to_string();
-        let changeable = ["max_msgs", "num_replicas"];
-        let apply = |stored: &mut StoredConfig| {
-            if stored.limit() != Some(config.limit) {
-                stored.set_limit(config.limit);
-            }
-            if let Some(replicas) = config.replicas {
-                stored.set("num_replicas", replicas.get().into());
-            }
-        };
-        let mut info = make::ensure(&stream, &wanted, &named(config), &changeable, apply).await?;
-        if ttl_of(&info.config) != Some(config.ttl)
-            && let Some(changed) = stream.change(|stored| stored.set_metadata(TTL, &ttl)).await?
-        {
-            info = changed;
-        }
-        Handle::attach(WIRE, stream, options, &info).map(Self)
+        let (stream, info, _) = make::ensure(&PROTOCOL, connection, config, &options).await?;
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
     }
 
     /// Attaches to a governor that exists: reads limit and ttl, changes nothing.
@@ -128,10 +98,9 @@ impl NativePool {
         name: impl AsRef<str>,
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
-        let name = GovernorName::try_new(name)?;
-        let stream = Stream::new(connection, name.native_stream(), options.request_timeout);
-        let info = stream.info().await?;
-        Handle::attach(WIRE, stream, options, &info).map(Self)
+        let (stream, info) =
+            make::bind(&PROTOCOL, connection, &GovernorName::try_new(name)?, &options).await?;
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
     }
 
     /// The connection that it uses.
@@ -264,19 +233,8 @@ impl LeasePool for NativePool {
     async fn held(&self) -> Result<Vec<HeldLease>, LeaseError> {
         let pool = &self.0.pool;
         let info = pool.stream.info().await?;
-        let asked = tokio::time::Instant::now();
-        let messages = pool.stream.walk(info.state.first_seq).await?;
-        let mut held: Vec<_> = messages
-            .iter()
-            .map(|message| {
-                let age = info.since(message.time).unwrap_or_default();
-                let age = if age.is_zero() { age } else { age + asked.elapsed() };
-                let holder = Holder::from_wire(&message.data);
-                HeldLease::new(lease_id(message), FencingToken(message.seq), holder, age)
-            })
-            .collect();
-        held.sort_by_key(|lease| lease.id);
-        Ok(held)
+        let messages = pool.stream.walk(&info).await?;
+        Ok((PROTOCOL.held)(&messages))
     }
 
     async fn freed(&self) -> NonZeroU32 {

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ fn duplicate_window(max_age: Duration) -> Duration {
 }
 
 /// A stream's configuration as the server has it. Fields that we do not know survive a change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct StoredConfig(Map<String, Value>);
 
@@ -93,7 +93,11 @@ impl StoredConfig {
         self.set("max_age", nanos(age));
     }
 
-    pub(crate) fn set(&mut self, field: &str, value: Value) {
+    pub(crate) fn set_replicas(&mut self, replicas: NonZeroU8) {
+        self.set("num_replicas", replicas.get().into());
+    }
+
+    fn set(&mut self, field: &str, value: Value) {
         self.0.insert(field.to_owned(), value);
     }
 
@@ -108,6 +112,11 @@ impl StoredConfig {
             .collect();
         differences.sort_by(|a, b| a.field.cmp(&b.field));
         Differences(differences)
+    }
+
+    /// With the other's fields in place of its own.
+    pub(crate) fn extend(&mut self, other: StoredConfig) {
+        self.0.extend(other.0);
     }
 
     /// These fields alone.
@@ -170,15 +179,16 @@ impl fmt::Display for Differences {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, Difference { field, have, want }) in self.0.iter().enumerate() {
             let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{} {} → {}", label(field), Shown(field, have), Shown(field, want))?;
+            write!(f, "{comma}{} {} → {}", label(field, want), Shown(field, have), Shown(field, want))?;
         }
         Ok(())
     }
 }
 
 /// The field's name in a governor's words.
-fn label(field: &str) -> &str {
+fn label<'a>(field: &'a str, want: &Value) -> &'a str {
     match field {
+        "metadata" if want.get(TTL).is_some() => "ttl",
         "max_msgs" => "limit",
         "max_age" => "ttl",
         "num_replicas" => "replicas",
@@ -204,7 +214,7 @@ impl fmt::Display for Shown<'_> {
                 f.write_str(&subjects.join(" "))
             }
             ("metadata", Value::Object(map)) => {
-                f.write_str(map.get(TTL).and_then(Value::as_str).unwrap_or("other metadata"))
+                f.write_str(map.get(TTL).and_then(Value::as_str).unwrap_or("not set"))
             }
             (_, Value::String(text)) => f.write_str(text),
             (_, value) => value.fmt(f),
@@ -276,7 +286,7 @@ pub(crate) fn native_config(config: &GovernorConfig, seed: Option<u64>, incarnat
 }
 
 fn replicas(config: &GovernorConfig) -> u8 {
-    config.replicas.map_or(1, std::num::NonZeroU8::get)
+    config.replicas.map_or(1, NonZeroU8::get)
 }
 
 fn fields(value: Value) -> StoredConfig {
