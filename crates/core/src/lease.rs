@@ -86,6 +86,7 @@ pub struct Lease {
     token: FencingToken,
     holder: Holder,
     weight: NonZeroU32,
+    epoch: u64,
     deadline: Instant,
 }
 
@@ -109,6 +110,7 @@ impl Lease {
             token,
             holder: request.holder.clone(),
             weight: request.weight,
+            epoch: 0,
             deadline: later(first_send, ttl.mul_f64(Self::USABLE)),
         }
     }
@@ -116,6 +118,18 @@ impl Lease {
     /// For pools: the same lease after a confirmed renewal whose first byte left at `first_send`.
     pub fn renewed(&self, token: FencingToken, first_send: Instant, ttl: Duration) -> Self {
         Self { token, deadline: later(first_send, ttl.mul_f64(Self::USABLE)), ..self.clone() }
+    }
+
+    /// For pools: the lease is of that life of the pool.
+    pub fn in_epoch(mut self, epoch: u64) -> Self {
+        self.epoch = epoch;
+        self
+    }
+
+    /// Which life of the pool it is of: a later life has a larger number. Zero: the pool does not know, or has no
+    /// more than one.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Which lease; a renewal keeps it.
@@ -199,6 +213,8 @@ pub enum LossCause {
     RenewalRefused,
     /// It is no longer in the pool, and nobody said why.
     Gone,
+    /// Who kept it for its holder was closed.
+    Closed,
 }
 
 impl fmt::Display for LossCause {
@@ -212,6 +228,7 @@ impl fmt::Display for LossCause {
             Self::Expired => "deadline passed",
             Self::RenewalRefused => "renewal refused",
             Self::Gone => "no longer in the pool",
+            Self::Closed => "closed",
         })
     }
 }

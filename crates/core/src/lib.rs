@@ -20,4 +20,4 @@ pub use memory::{MemoryPool, MemoryPoolBuilder};
 pub use pool::{LeasePool, LeasePoolAdmin, PoolDescription};
 pub use pool_ext::{LeasePoolExt, Wait};
 pub use random::Random;
-pub use wait::{Turn, WaitQueue};
+pub use wait::WaitQueue;

@@ -1,5 +1,4 @@
 use std::future::Future;
-use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::wait::Next;
 use crate::{Lease, LeaseError, LeaseErrorKind, LeasePool, LossCause, Random, Request, later};
 
 /// How to wait for a slot.
@@ -15,15 +15,24 @@ use crate::{Lease, LeaseError, LeaseErrorKind, LeasePool, LossCause, Random, Req
 pub struct Wait {
     max: Option<Duration>,
     poll: Duration,
+    poll_when_hinted: Duration,
+    longest_poll: Option<Duration>,
     patience: Duration,
     cancel: Option<CancellationToken>,
 }
 
 impl Wait {
-    /// Without end, asking again at the latest every 250 ms (± 25 %), bearing with a pool that cannot be reached
-    /// for 15 s.
+    /// Without end, asking again at the latest every 250 ms (± 25 %), or every 2 s where hints are known to arrive,
+    /// and bearing with a pool that cannot be reached for 15 s.
     pub fn new() -> Self {
-        Self { max: None, poll: Duration::from_millis(250), patience: Duration::from_secs(15), cancel: None }
+        Self {
+            max: None,
+            poll: Duration::from_millis(250),
+            poll_when_hinted: Duration::from_secs(2),
+            longest_poll: None,
+            patience: Duration::from_secs(15),
+            cancel: None,
+        }
     }
 
     /// Gives up after that time. Default: never.
@@ -33,10 +42,24 @@ impl Wait {
         self
     }
 
-    /// Longest time between two attempts of the head of the line, when no hint arrives. Default 250 ms.
+    /// Longest time between two attempts of the line, when no hint arrives. Default 250 ms.
     #[must_use]
     pub fn poll_interval(mut self, poll: Duration) -> Self {
         self.poll = poll;
+        self
+    }
+
+    /// The same while the pool knows that hints arrive, if that is longer. Default 2 s.
+    #[must_use]
+    pub fn poll_when_hinted(mut self, poll: Duration) -> Self {
+        self.poll_when_hinted = poll;
+        self
+    }
+
+    /// Lets the poll interval double, from the first wait on, up to `longest`. Default: it stays as it is.
+    #[must_use]
+    pub fn poll_backoff(mut self, longest: Duration) -> Self {
+        self.longest_poll = Some(longest);
         self
     }
 
@@ -156,44 +179,95 @@ async fn stand_in_line<P: LeasePool + ?Sized>(
     last: &Last,
 ) -> Result<Lease, LeaseError> {
     let line = pool.line();
-    if line.is_empty() {
-        if let Some(lease) = attempt(pool, request, wait, last).await? {
+    let mut has_asked = line.is_open();
+    if has_asked {
+        if let Some(lease) = attempt(pool, request, wait, last, Instant::now()).await? {
             return Ok(lease);
         }
+        line.refused();
     } else {
         // Others wait, so the pool is full.
         last.set(Answer::Full);
     }
-    let mut turn = line.turn().await;
-    let mut random = Random::of(request.holder());
+    let place = line.enter();
+    let mut pace = Pace::new(wait, request);
     loop {
-        if !turn.has_spare() {
-            let poll = random.jitter(wait.poll, 0.25);
-            let freed = timeout(poll, pool.freed()).await.map_or(1, NonZeroU32::get);
-            turn.set_spare(freed);
-        }
-        match attempt(pool, request, wait, last).await? {
-            Some(lease) => {
-                turn.use_spare();
-                return Ok(lease);
+        match place.next().await {
+            Next::Ask => {
+                has_asked = true;
+                match attempt(pool, request, wait, last, place.entered()).await? {
+                    Some(lease) => {
+                        place.granted();
+                        return Ok(lease);
+                    }
+                    None => place.refused(),
+                }
             }
-            None => turn.set_spare(0),
+            Next::Listen => {
+                let poll = pace.next(line.is_hinted());
+                // One that was only held back asks as soon as it may.
+                let held_back = line.held_back_for();
+                let poll = if has_asked || held_back.is_zero() { poll } else { poll.min(held_back) };
+                tokio::select! {
+                    biased;
+                    () = place.credited() => {}
+                    freed = timeout(poll, pool.freed()) => match freed {
+                        Ok(slots) => line.tell(slots.get()),
+                        Err(_) => line.guess(),
+                    },
+                }
+            }
         }
     }
 }
 
-/// One attempt, with transient errors retried for as long as the caller bears with them.
+/// How long to listen before somebody asks without a hint.
+struct Pace {
+    poll: Duration,
+    when_hinted: Duration,
+    longest: Duration,
+    random: Random,
+}
+
+impl Pace {
+    fn new(wait: &Wait, request: &Request) -> Self {
+        Self {
+            poll: wait.poll,
+            when_hinted: wait.poll_when_hinted,
+            longest: wait.longest_poll.unwrap_or(wait.poll),
+            random: Random::of(request.holder()),
+        }
+    }
+
+    fn next(&mut self, hinted: bool) -> Duration {
+        let poll = self.poll;
+        self.poll = poll.saturating_mul(2).min(self.longest).max(poll);
+        let poll = if hinted { poll.max(self.when_hinted) } else { poll };
+        self.random.jitter(poll, 0.25)
+    }
+}
+
+/// One attempt, with transient errors retried for as long as the caller bears with them, who has waited since `since`.
 async fn attempt<P: LeasePool + ?Sized>(
     pool: &P,
     request: &Request,
     wait: &Wait,
     last: &Last,
+    since: Instant,
 ) -> Result<Option<Lease>, LeaseError> {
-    let give_up = later(Instant::now(), wait.patience);
     let mut delays = backoff(Duration::from_millis(50)).build();
     loop {
-        match pool.try_acquire(request).await {
-            Err(error) if error.is_transient() && Instant::now() < give_up => {
+        let answer = pool.try_acquire(request).await;
+        if !matches!(&answer, Err(error) if error.is_transient()) {
+            pool.line().answered();
+        }
+        match answer {
+            Err(error) if error.is_transient() => {
+                // Those who waited through the outage together do not bear with it one after the other.
+                let failing = pool.line().failed().max(since);
+                if Instant::now() >= later(failing, wait.patience) {
+                    return Err(error);
+                }
                 last.set(Answer::Error(error));
                 sleep(delays.next().unwrap_or(wait.poll)).await;
             }

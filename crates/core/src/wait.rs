@@ -1,40 +1,80 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::later;
+
+/// How many waiters of one line ask their pool at the same time, at most.
+const IN_FLIGHT: usize = 64;
+
+/// For how long newcomers go to the tail after a refusal.
+const CONTENDED: Duration = Duration::from_secs(1);
 
 /// The line in which the callers of one pool handle wait for a slot, first in, first out.
 ///
 /// Every [`LeasePool`](crate::LeasePool) handle owns one, because the handle is the only place where all callers of
 /// a process meet: a line kept anywhere above it can be passed by whoever does not stand in it.
 ///
-/// Only the head of the line asks the pool; a newcomer asks directly only while nobody waits. So a caller that
-/// releases and asks again at once does not overtake those who were there before it, and a hundred waiters cost
-/// the server as much as one.
-#[derive(Clone, Debug)]
-pub struct WaitQueue(Arc<Inner>);
+/// Nobody in line asks the pool without a *credit*. A hint of n freed slots gives one credit to each of the first n,
+/// who then ask at the same time; one of those who do not ask listens for hints on behalf of all. So a hundred
+/// waiters cost the server as much as one, and a caller that releases and asks again at once does not overtake those
+/// who were there before it.
+///
+/// Pools tell the line what they know of others who wait elsewhere, and how far their hints can be relied on.
+#[derive(Clone, Debug, Default)]
+pub struct WaitQueue(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// In the order of their arrival.
+    waiters: BTreeMap<u64, Waiter>,
+    /// Who listens for hints.
+    listener: Option<u64>,
+    in_flight: usize,
+    /// Slots that we were told of beyond the number of those who could use them.
+    spare: u32,
+    /// Until then newcomers go to the tail.
+    held_back: Option<Instant>,
+    hinted: bool,
+    /// Since when the pool has answered nothing but transient errors.
+    failing: Option<Instant>,
+}
 
 #[derive(Debug)]
-struct Inner {
-    head: Semaphore,
-    waiting: AtomicUsize,
-    /// Freed slots that an earlier head was told of and did not use.
-    spare: AtomicU32,
+struct Waiter {
+    wake: Arc<Notify>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    Credited(Credit),
+    Asking(Credit),
+}
+
+/// Why somebody may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Credit {
+    /// A hint said so.
+    Told,
+    /// It was time to look. A success may mean that there is more.
+    Guessed,
 }
 
 impl WaitQueue {
     /// An empty line.
     pub fn new() -> Self {
-        Self(Arc::new(Inner {
-            head: Semaphore::new(1),
-            waiting: AtomicUsize::new(0),
-            spare: AtomicU32::new(0),
-        }))
+        Self::default()
     }
 
     /// How many callers stand in line.
     pub fn len(&self) -> usize {
-        self.0.waiting.load(Ordering::Acquire)
+        self.lock().waiters.len()
     }
 
     /// Nobody waits.
@@ -42,60 +82,258 @@ impl WaitQueue {
         self.len() == 0
     }
 
-    /// Stands in line until this caller is its head.
-    ///
-    /// # Cancel safety
-    /// Dropping the future, or the turn, leaves the line; the next caller becomes its head.
-    pub async fn turn(&self) -> Turn<'_> {
-        self.0.waiting.fetch_add(1, Ordering::AcqRel);
-        let place = Place(self);
-        #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-        let head = self.0.head.acquire().await.expect("never closed");
-        Turn { _head: head, place }
+    /// A newcomer may ask at once: nobody waits here, and nothing says that others wait elsewhere.
+    pub fn is_open(&self) -> bool {
+        let state = self.lock();
+        state.waiters.is_empty() && state.held_back.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// For pools: others wait for a slot, somewhere. For so long newcomers go to the tail, where they wait for a
+    /// hint, or for this time to pass. Every refusal does so for a second.
+    pub fn hold_back(&self, time: Duration) {
+        let until = later(Instant::now(), time);
+        let mut state = self.lock();
+        state.held_back = Some(state.held_back.map_or(until, |before| before.max(until)));
+    }
+
+    /// For pools: nobody waits anywhere else.
+    pub fn open(&self) {
+        self.lock().held_back = None;
+    }
+
+    /// For pools: whether hints are known to arrive, so that asking now and then without one may be rarer
+    /// ([`Wait::poll_when_hinted`](crate::Wait::poll_when_hinted)).
+    pub fn set_hinted(&self, hinted: bool) {
+        self.lock().hinted = hinted;
+    }
+
+    /// Whether hints are known to arrive.
+    pub fn is_hinted(&self) -> bool {
+        self.lock().hinted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes to the tail.
+    pub(crate) fn enter(&self) -> Place<'_> {
+        let wake = Arc::new(Notify::new());
+        let mut state = self.lock();
+        let ticket = state.next;
+        state.next += 1;
+        state.waiters.insert(ticket, Waiter { wake: Arc::clone(&wake), stage: Stage::Idle });
+        state.spend();
+        Place { line: self, ticket, wake, entered: Instant::now() }
+    }
+
+    /// So many slots are believed to be free; what was believed before is stale.
+    pub(crate) fn tell(&self, slots: u32) {
+        let mut state = self.lock();
+        state.spare = slots;
+        state.spend();
+    }
+
+    /// It is time for somebody to look, unless somebody does.
+    pub(crate) fn guess(&self) {
+        let mut state = self.lock();
+        if state.in_flight == 0 {
+            state.credit(Credit::Guessed);
+        }
+    }
+
+    /// The pool has refused a request.
+    pub(crate) fn refused(&self) {
+        self.lock().spare = 0;
+        self.hold_back(CONTENDED);
+    }
+
+    /// The pool has answered.
+    pub(crate) fn answered(&self) {
+        self.lock().failing = None;
+    }
+
+    /// The pool has answered with a transient error, once more: since when it has.
+    pub(crate) fn failed(&self) -> Instant {
+        *self.lock().failing.get_or_insert_with(Instant::now)
+    }
+
+    /// How long newcomers are still held back.
+    pub(crate) fn held_back_for(&self) -> Duration {
+        let until = self.lock().held_back;
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 }
 
-impl Default for WaitQueue {
-    fn default() -> Self {
-        Self::new()
+impl State {
+    /// Gives what is to spare to those who can use it.
+    fn spend(&mut self) {
+        while self.spare > 0 && self.credit(Credit::Told) {
+            self.spare -= 1;
+        }
+    }
+
+    /// Lets the first who does not ask yet do so. False: there is nobody, or enough ask already.
+    fn credit(&mut self, credit: Credit) -> bool {
+        if self.in_flight >= IN_FLIGHT {
+            return false;
+        }
+        let Some(waiter) = self.waiters.values_mut().find(|waiter| waiter.stage == Stage::Idle) else {
+            return false;
+        };
+        waiter.stage = Stage::Credited(credit);
+        waiter.wake.notify_one();
+        self.in_flight += 1;
+        true
+    }
+
+    /// The listener has something else to do.
+    fn stop_listening(&mut self, ticket: u64) {
+        if self.listener == Some(ticket) {
+            self.listener = None;
+            if let Some(next) = self.waiters.values().find(|waiter| waiter.stage == Stage::Idle) {
+                next.wake.notify_one();
+            }
+        }
+    }
+
+    fn first_credited(&self) -> Option<u64> {
+        // Not through a line of thousands, of whom nobody may ask.
+        let busy = self.waiters.iter().filter(|(_, waiter)| waiter.stage != Stage::Idle).take(self.in_flight);
+        let mut credited = busy.filter(|(_, waiter)| waiter.credited().is_some());
+        credited.next().map(|(ticket, _)| *ticket)
+    }
+
+    /// Those who may ask begin to in the order of the line: the next one may be waiting for that.
+    fn nudge(&mut self) {
+        if let Some(waiter) = self.first_credited().and_then(|ticket| self.waiters.get(&ticket)) {
+            waiter.wake.notify_one();
+        }
+    }
+
+    /// What has become of a credit decides who is next.
+    fn settle(&mut self, credit: Credit, outcome: Outcome) {
+        self.in_flight -= 1;
+        match (outcome, credit) {
+            // It may have been true.
+            (Outcome::Left, _) | (Outcome::Granted, Credit::Guessed) if self.spare == 0 => {
+                self.credit(Credit::Guessed);
+            }
+            (Outcome::Refused, _) => self.spare = 0,
+            _ => {}
+        }
+        self.spend();
+        self.nudge();
     }
 }
 
-/// Being the head of a [`WaitQueue`]; dropping it lets the next one forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Granted,
+    Refused,
+    /// The waiter left before it knew.
+    Left,
+}
+
+/// What a waiter has to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Ask the pool.
+    Ask,
+    /// Listen for hints on behalf of all.
+    Listen,
+}
+
+/// A place in a [`WaitQueue`]; dropping it leaves the line.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    _head: SemaphorePermit<'a>,
-    place: Place<'a>,
+pub(crate) struct Place<'a> {
+    line: &'a WaitQueue,
+    ticket: u64,
+    wake: Arc<Notify>,
+    entered: Instant,
 }
 
-impl Turn<'_> {
-    /// Whether an earlier head was told of freed slots and did not use them all.
-    pub fn has_spare(&self) -> bool {
-        self.spare().load(Ordering::Acquire) > 0
+impl Place<'_> {
+    /// When it was taken.
+    pub(crate) fn entered(&self) -> Instant {
+        self.entered
     }
 
-    /// So many slots are believed to be free; what was believed before is stale. They stay for the heads that follow,
-    /// until one of them is used or refused: a head that leaves in the middle of its attempt takes none along.
-    pub fn set_spare(&mut self, slots: u32) {
-        self.spare().store(slots, Ordering::Release);
+    /// Completes when there is something to do for this waiter.
+    pub(crate) async fn next(&self) -> Next {
+        loop {
+            {
+                let mut state = self.line.lock();
+                if let Some(credit) = state.waiters.get(&self.ticket).and_then(Waiter::credited) {
+                    state.stop_listening(self.ticket);
+                    if state.first_credited() == Some(self.ticket) {
+                        self.set(&mut state, Stage::Asking(credit));
+                        state.nudge();
+                        return Next::Ask;
+                    }
+                } else if *state.listener.get_or_insert(self.ticket) == self.ticket {
+                    return Next::Listen;
+                }
+            }
+            self.wake.notified().await;
+        }
     }
 
-    /// This head got one of them.
-    pub fn use_spare(&mut self) {
-        let left = self.spare().load(Ordering::Acquire).saturating_sub(1);
-        self.set_spare(left);
+    /// Completes when this waiter may ask.
+    pub(crate) async fn credited(&self) {
+        while self.line.lock().waiters.get(&self.ticket).and_then(Waiter::credited).is_none() {
+            self.wake.notified().await;
+        }
     }
 
-    fn spare(&self) -> &AtomicU32 {
-        &self.place.0.0.spare
+    /// It got a slot.
+    pub(crate) fn granted(self) {
+        self.settle(Outcome::Granted);
+    }
+
+    /// It was refused, and keeps its place.
+    pub(crate) fn refused(&self) {
+        self.settle(Outcome::Refused);
+        self.line.refused();
+    }
+
+    fn settle(&self, outcome: Outcome) {
+        let mut state = self.line.lock();
+        if let Some(Stage::Asking(credit) | Stage::Credited(credit)) = self.stage(&state) {
+            self.set(&mut state, Stage::Idle);
+            if outcome != Outcome::Refused {
+                // So that it is not the one who is next.
+                state.waiters.remove(&self.ticket);
+            }
+            state.settle(credit, outcome);
+        }
+    }
+
+    fn stage(&self, state: &State) -> Option<Stage> {
+        state.waiters.get(&self.ticket).map(|waiter| waiter.stage)
+    }
+
+    fn set(&self, state: &mut State, stage: Stage) {
+        if let Some(waiter) = state.waiters.get_mut(&self.ticket) {
+            waiter.stage = stage;
+        }
     }
 }
-
-#[derive(Debug)]
-struct Place<'a>(&'a WaitQueue);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.settle(Outcome::Left);
+        let mut state = self.line.lock();
+        state.waiters.remove(&self.ticket);
+        state.stop_listening(self.ticket);
+    }
+}
+
+impl Waiter {
+    fn credited(&self) -> Option<Credit> {
+        match self.stage {
+            Stage::Credited(credit) => Some(credit),
+            Stage::Idle | Stage::Asking(_) => None,
+        }
     }
 }
