@@ -31,6 +31,16 @@ impl fmt::Display for Wire {
     }
 }
 
+/// Whether to do what takes something away from workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Force {
+    /// Refuse, and say what it would take away.
+    #[default]
+    No,
+    /// Do it.
+    Yes,
+}
+
 /// What a governor is: the arguments of `create` and `ensure`.
 ///
 /// ```
@@ -46,7 +56,7 @@ impl fmt::Display for Wire {
 pub struct GovernorConfig {
     /// Its name.
     pub name: GovernorName,
-    /// How it is made by those who can make both kinds. A pool makes its own kind, whatever this says.
+    /// How [`GovernorAdmin`](crate::GovernorAdmin) makes it. A pool makes its own kind, whatever this says.
     #[serde(default)]
     pub wire: Wire,
     /// How many leases at most.

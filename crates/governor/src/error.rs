@@ -15,6 +15,16 @@ pub(crate) fn read(stream: &str, error: ApiError) -> LeaseError {
     describe(stream, kind, error)
 }
 
+/// Failure of a look at many streams.
+pub(crate) fn list(error: ApiError) -> LeaseError {
+    let kind = kind(&error, LeaseErrorKind::Transient);
+    let context = match kind {
+        LeaseErrorKind::NotPermitted => format!("`{}` is denied: listing needs that right", error.subject()),
+        _ => format!("list of streams: {error}"),
+    };
+    LeaseError::new(kind, context).with_source(error)
+}
+
 fn describe(stream: &str, kind: LeaseErrorKind, error: ApiError) -> LeaseError {
     let context = match kind {
         LeaseErrorKind::NotFound => format!("unknown governor: there is no stream {stream}"),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod admin;
 mod attempt;
 mod backoff;
 mod board;
@@ -17,8 +18,9 @@ mod reaper;
 mod stream;
 mod wire;
 
+pub use admin::{Filter, GovernorAdmin, GovernorSummary, GovernorView, Warning};
 pub use campaign::CampaignPool;
-pub use config::{GovernorConfig, PoolOptions, Wire};
+pub use config::{Force, GovernorConfig, PoolOptions, Wire};
 pub use event::GovernorEvent;
 pub use name::{GovernorName, NameError};
 pub use native::NativePool;

@@ -1,15 +1,20 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{HeldLease, LeaseError};
+use sluicegate_core::{HeldLease, LeaseError, LeaseId, LeasePoolAdmin};
 
 use crate::pool::Facts;
-use crate::wire::{StoredConfig, StoredMessage};
-use crate::{GovernorConfig, GovernorName};
+use crate::stream::Stream;
+use crate::wire::{StoredConfig, StoredMessage, StreamInfo};
+use crate::{GovernorConfig, GovernorName, PoolOptions, Wire};
+
+type Attach = fn(Stream, PoolOptions, &StreamInfo) -> Result<Arc<dyn LeasePoolAdmin>, LeaseError>;
 
 /// One of the two ways of keeping leases in a stream: everything in which they differ, except for what goes over the
 /// wire to take, renew and release a lease.
 #[derive(Debug)]
 pub(crate) struct Protocol {
+    pub(crate) wire: Wire,
     /// The stream of the governor of that name.
     pub(crate) stream: fn(&GovernorName) -> String,
     /// Whether such a governor can be made on that version of the server.
@@ -24,13 +29,26 @@ pub(crate) struct Protocol {
     pub(crate) ttl_field: &'static str,
     pub(crate) ttl: fn(&StoredConfig) -> Option<Duration>,
     pub(crate) set_ttl: fn(&mut StoredConfig, Duration),
+    pub(crate) check_ttl: fn(Duration) -> Result<(), LeaseError>,
     /// What workers need to know, if the stream is such that they can work.
     pub(crate) read: fn(&StoredConfig) -> Result<Facts, LeaseError>,
+    /// Which lease a message belongs to.
+    pub(crate) lease_id: fn(&StoredMessage) -> LeaseId,
     /// The leases that these messages are, oldest first; with each message goes its age.
     pub(crate) held: fn(&[(StoredMessage, Duration)]) -> Vec<HeldLease>,
+    /// A handle on the stream that was just seen.
+    pub(crate) attach: Attach,
     pub(crate) renewable: bool,
     /// A changed time to live changes that of held leases.
     pub(crate) ttl_applies_to_held: bool,
     /// How late the server may expire a message.
     pub(crate) expiry_grain: Duration,
+}
+
+/// The protocol of that wire.
+pub(crate) fn of(wire: Wire) -> &'static Protocol {
+    match wire {
+        Wire::Campaign => &crate::campaign::PROTOCOL,
+        Wire::Native => &crate::native::PROTOCOL,
+    }
 }

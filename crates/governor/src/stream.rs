@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluicegate_core::{LeaseError, LeaseErrorKind};
@@ -12,6 +13,9 @@ use crate::wire::{DeleteMessage, Done, Found, GetMessage, Purged, StoredConfig, 
 
 /// A walk through more messages than this ends with an error: no governor has so many.
 const LONGEST_WALK: usize = 1_000_000;
+
+/// How many messages are fetched at the same time.
+const WIDEST_WALK: usize = 32;
 
 /// What became of one try to delete a message.
 #[derive(Debug)]
@@ -123,31 +127,55 @@ impl Stream {
 
     /// All messages of the stream that was just seen, oldest first, each with its age by the server's clock.
     pub(crate) async fn walk(&self, info: &StreamInfo) -> Result<Vec<(StoredMessage, Duration)>, LeaseError> {
-        let seen = Instant::now();
-        let messages = self.walk_from(info.state.first_seq).await?;
-        let aged = messages.into_iter().map(|message| {
-            // Zero: younger than the look at the stream.
-            let age = info.since(message.time).filter(|age| !age.is_zero());
-            let age = age.map_or(Duration::ZERO, |age| age + seen.elapsed());
-            (message, age)
-        });
-        Ok(aged.collect())
+        let (messages, complete) = self.walk_at_most(info, LONGEST_WALK).await?;
+        if complete { Ok(messages) } else { Err(self.endless()) }
     }
 
-    async fn walk_from(&self, from: u64) -> Result<Vec<StoredMessage>, LeaseError> {
-        let mut messages = Vec::new();
-        let mut seq = from.max(1);
-        while let Some(message) = self.get(GetMessage::Next { seq, next_by_subj: ">" }).await? {
-            // A server that does not move on would keep us here for ever.
-            if message.seq < seq || messages.len() == LONGEST_WALK {
-                let context = format!("stream {}: the list of its messages does not end", self.name);
-                return Err(LeaseError::new(LeaseErrorKind::Misconfigured, context));
+    /// As `walk`, but not more than so many; and whether these are all.
+    pub(crate) async fn walk_at_most(
+        &self,
+        info: &StreamInfo,
+        most: usize,
+    ) -> Result<(Vec<(StoredMessage, Duration)>, bool), LeaseError> {
+        let seen = Instant::now();
+        let expected = usize::try_from(info.state.messages).unwrap_or(usize::MAX);
+        let mut messages: Vec<(StoredMessage, Duration)> = Vec::new();
+        let mut from = info.state.first_seq.max(1);
+        // Several at once, as long as none of them is in vain: mostly the sequences have no gaps.
+        let mut window = 1_usize;
+        loop {
+            let now = window.min(expected.saturating_sub(messages.len())).max(1);
+            let sequences: Vec<u64> = (0..now as u64).filter_map(|n| from.checked_add(n)).collect();
+            let get = |seq: &u64| self.get(GetMessage::Next { seq: *seq, next_by_subj: ">" });
+            let found = try_join_all(sequences.iter().map(get)).await?;
+            let mut fresh = 0;
+            for (asked, found) in sequences.into_iter().zip(found) {
+                let Some(message) = found else { return Ok((messages, true)) };
+                // A server that does not move on would keep us here for ever.
+                if message.seq < asked {
+                    return Err(self.endless());
+                }
+                // The first at or after one sequence is that at or after the next one too, if there is a gap.
+                if message.seq >= from {
+                    if messages.len() == most {
+                        return Ok((messages, false));
+                    }
+                    let Some(next) = message.seq.checked_add(1) else { return Ok((messages, true)) };
+                    from = next;
+                    fresh += 1;
+                    // Zero: younger than the look at the stream.
+                    let age = info.since(message.time).filter(|age| !age.is_zero());
+                    let age = age.map_or(Duration::ZERO, |age| age + seen.elapsed());
+                    messages.push((message, age));
+                }
             }
-            let Some(next) = message.seq.checked_add(1) else { break };
-            seq = next;
-            messages.push(message);
+            window = if fresh == now { (window * 2).min(WIDEST_WALK) } else { 1 };
         }
-        Ok(messages)
+    }
+
+    fn endless(&self) -> LeaseError {
+        let context = format!("stream {}: the list of its messages does not end", self.name);
+        LeaseError::new(LeaseErrorKind::Misconfigured, context)
     }
 
     pub(crate) async fn purge(&self) -> Result<u64, LeaseError> {

@@ -1,15 +1,19 @@
 //! What a campaign governor's stream has to be like, and what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::{FencingToken, HeldLease, Holder, LeaseError, LeaseErrorKind, LeaseId};
 
-use crate::GovernorName;
-use crate::pool::Facts;
+use super::CampaignPool;
+use crate::config::validate_ttl;
+use crate::pool::{Facts, Handle};
 use crate::protocol::Protocol;
 use crate::wire::{StoredConfig, StoredMessage, campaign_config};
+use crate::{GovernorName, Wire};
 
 pub(crate) static PROTOCOL: Protocol = Protocol {
+    wire: Wire::Campaign,
     stream: GovernorName::campaign_stream,
     check: |config, _| config.validate(),
     fresh: campaign_config,
@@ -18,8 +22,14 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     ttl_field: "max_age",
     ttl: StoredConfig::max_age,
     set_ttl: StoredConfig::set_max_age,
+    check_ttl: validate_ttl,
     read: facts,
+    lease_id: |message| LeaseId(message.seq),
     held,
+    attach: |stream, options, info| {
+        let handle = Handle::attach(&PROTOCOL, stream, options, info)?;
+        Ok(Arc::new(CampaignPool(handle)))
+    },
     renewable: false,
     ttl_applies_to_held: true,
     expiry_grain: Duration::from_millis(250),

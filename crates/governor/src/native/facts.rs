@@ -1,15 +1,18 @@
 //! What a native governor's stream has to be like, and what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::{FencingToken, HeldLease, Holder, HumanDuration, LeaseError, LeaseErrorKind, LeaseId};
 
-use crate::pool::Facts;
+use super::NativePool;
+use crate::pool::{Facts, Handle};
 use crate::protocol::Protocol;
 use crate::wire::{LEASE_HEADER, StoredConfig, StoredMessage, TTL, native_config};
-use crate::{GovernorConfig, GovernorName, make};
+use crate::{GovernorConfig, GovernorName, Wire, make};
 
 pub(crate) static PROTOCOL: Protocol = Protocol {
+    wire: Wire::Native,
     stream: GovernorName::native_stream,
     check,
     fresh: native_config,
@@ -26,8 +29,14 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     ttl_field: "metadata",
     ttl: ttl_of,
     set_ttl: |config, ttl| config.set_metadata(TTL, &HumanDuration(ttl).to_string()),
+    check_ttl: |ttl| crate::config::validate_ttl(ttl).and_then(|()| validate_ttl(ttl)),
     read,
+    lease_id,
     held,
+    attach: |stream, options, info| {
+        let handle = Handle::attach(&PROTOCOL, stream, options, info)?;
+        Ok(Arc::new(NativePool(handle)))
+    },
     renewable: true,
     ttl_applies_to_held: false,
     expiry_grain: Duration::from_millis(10),
@@ -58,7 +67,7 @@ fn held(messages: &[(StoredMessage, Duration)]) -> Vec<HeldLease> {
 }
 
 /// Servers count these times in seconds.
-pub(super) fn validate_ttl(ttl: Duration) -> Result<(), LeaseError> {
+pub(crate) fn validate_ttl(ttl: Duration) -> Result<(), LeaseError> {
     if ttl.as_secs() == 0 || ttl.subsec_nanos() > 0 {
         let context = format!("ttl is {ttl:?}: native leases last whole seconds, at least one");
         return Err(LeaseError::new(LeaseErrorKind::Invalid, context));

@@ -14,7 +14,7 @@ use sluicegate_core::{
 };
 use sluicegate_nats::Connection;
 
-pub(crate) use self::facts::PROTOCOL;
+pub(crate) use self::facts::{PROTOCOL, validate_ttl};
 use crate::attempt::{Attempt, Granted, campaign};
 use crate::board::Live;
 use crate::event::GovernorEvent;

@@ -2,11 +2,13 @@
 //! (spacing, order and further fields differ between versions).
 
 mod ack;
+mod listing;
 mod message;
 mod stream_config;
 mod stream_info;
 
 pub(crate) use ack::{Answer, read_answer};
+pub(crate) use listing::{Page, PageRequest};
 pub(crate) use message::{DeleteMessage, Done, Found, GetMessage, Purged, StoredMessage};
 pub(crate) use stream_config::{Differences, INCARNATION, StoredConfig, TTL, campaign_config, native_config};
 pub(crate) use stream_info::StreamInfo;

@@ -37,10 +37,33 @@ impl StoredConfig {
         }
     }
 
-    /// The number of slots; none if it is unlimited.
+    /// All its subjects.
+    pub(crate) fn subjects(&self) -> Vec<&str> {
+        let subjects = self.0.get("subjects").and_then(Value::as_array);
+        subjects.into_iter().flatten().map(|subject| subject.as_str().unwrap_or_default()).collect()
+    }
+
+    pub(crate) fn set_subject(&mut self, subject: &str) {
+        self.set("subjects", json!([subject]));
+    }
+
+    /// The number of slots; none if it is unlimited, or beyond counting.
     pub(crate) fn limit(&self) -> Option<NonZeroU32> {
-        let limit = self.0.get("max_msgs")?.as_i64()?;
-        NonZeroU32::new(u32::try_from(limit).ok()?)
+        NonZeroU32::new(u32::try_from(self.max_messages()?).ok()?)
+    }
+
+    /// How many messages it stores at most; none if that is unlimited.
+    pub(crate) fn max_messages(&self) -> Option<u64> {
+        self.integer("max_msgs").and_then(|most| u64::try_from(most).ok()).filter(|most| *most > 0)
+    }
+
+    /// How many copies there are of it.
+    pub(crate) fn replicas(&self) -> u8 {
+        self.integer("num_replicas").and_then(|count| u8::try_from(count).ok()).unwrap_or(1)
+    }
+
+    pub(crate) fn integer(&self, field: &str) -> Option<i64> {
+        self.0.get(field)?.as_i64()
     }
 
     /// The maximum age; none if messages never expire.

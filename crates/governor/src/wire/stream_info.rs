@@ -30,6 +30,9 @@ pub(crate) struct StreamState {
     /// When the first message was stored; the year 1 if there is none.
     #[serde(deserialize_with = "timestamp_option")]
     first_ts: Option<OffsetDateTime>,
+    /// When the newest message was stored, gone or not; the year 1 if there never was one.
+    #[serde(deserialize_with = "timestamp_option")]
+    last_ts: Option<OffsetDateTime>,
 }
 
 impl StreamInfo {
@@ -37,6 +40,16 @@ impl StreamInfo {
     pub(crate) fn since(&self, then: OffsetDateTime) -> Option<Duration> {
         let age = self.ts? - then;
         Some(age.try_into().unwrap_or(Duration::ZERO))
+    }
+
+    /// The server's clock as it answered.
+    pub(crate) fn now(&self) -> Option<OffsetDateTime> {
+        self.ts
+    }
+
+    /// When the newest message was stored, whether or not it is there still.
+    pub(crate) fn last_active(&self) -> Option<OffsetDateTime> {
+        self.state.last_ts.filter(|at| at.year() > 1)
     }
 
     /// The age of this life of the stream.

@@ -1,5 +1,6 @@
 //! The pools against real servers.
 
+mod admin;
 mod contract;
 mod create;
 mod hints;
