@@ -29,7 +29,7 @@ async fn odd(connection: &Connection, name: &str, differences: Value) {
         "name": stream, "subjects": [format!("$GOVERNOR.campaign.{name}")], "retention": "limits", "max_msgs": 1,
         "max_age": 60_000_000_000_u64, "discard": "new", "storage": "file", "num_replicas": 1,
     });
-    for (field, value) in differences.as_object().unwrap() {
+    for (field, value) in differences.as_object().expect("an object") {
         config[field] = value.clone();
     }
     let made = api(connection, &format!("STREAM.CREATE.{stream}"), config).await;
