@@ -42,8 +42,8 @@ pub enum GovernorEvent {
     },
     /// The stream was deleted and made anew: every lease of the old one is lost.
     EpochChanged {
-        /// The new incarnation.
-        incarnation: Incarnation,
+        /// The new incarnation, where it is known.
+        incarnation: Option<Incarnation>,
     },
     /// The server refuses something that this handle could do with. It goes on without.
     PermissionDenied {
@@ -80,7 +80,8 @@ impl Emitter {
             }
             GovernorEvent::Resized { limit } => tracing::info!(stream, limit, "resized"),
             GovernorEvent::EpochChanged { incarnation } => {
-                tracing::warn!(stream, %incarnation, "the stream was made anew: its leases are lost");
+                let incarnation = incarnation.as_ref().map(tracing::field::display);
+                tracing::warn!(stream, incarnation, "the stream was made anew: its leases are lost");
             }
             GovernorEvent::PermissionDenied { what } => tracing::warn!(stream, what, "permission denied"),
         }

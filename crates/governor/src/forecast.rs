@@ -24,8 +24,8 @@ struct State {
 }
 
 impl Forecast {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(State { due: None, look_at: Some(Instant::now()) }))
+    pub(crate) fn new(may_look: bool) -> Self {
+        Self(Mutex::new(State { due: None, look_at: may_look.then(Instant::now) }))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -67,7 +67,8 @@ impl Forecast {
                 let left = info.age_of_first().map(|age| pool.board.ttl().saturating_sub(age));
                 let due = left.map(|left| Instant::now() + left + pool.wire.expiry_grain);
                 // The expiry came later than foreseen: who was told of it found no slot yet.
-                let is_free = info.state.messages < u64::from(pool.board.limit().get());
+                let is_free =
+                    pool.board.limit().is_some_and(|limit| info.state.messages < limit.get().into());
                 let due = if is_free { Some(Instant::now()) } else { due };
                 self.with(|state| state.due = due);
             }

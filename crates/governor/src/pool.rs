@@ -19,6 +19,9 @@ use crate::protocol::Protocol;
 use crate::stream::{Deleted, Stream};
 use crate::wire::StreamInfo;
 
+/// For how long a server remembers message ids at most, unless somebody has set another time.
+const WINDOW: Duration = Duration::from_secs(120);
+
 /// How many abandoned attempts are resolved at the same time.
 const REAPING: usize = 64;
 
@@ -27,10 +30,18 @@ const REAPING: usize = 64;
 pub(crate) struct Facts {
     /// The subject of campaigns, or what the subjects of native leases begin with.
     pub(crate) subject: String,
-    pub(crate) limit: NonZeroU32,
+    /// None: unknown, because looking is not permitted.
+    pub(crate) limit: Option<NonZeroU32>,
     pub(crate) ttl: Duration,
     /// For how long the server remembers message ids.
     pub(crate) window: Duration,
+}
+
+impl Facts {
+    /// What somebody knows who may not look at the stream.
+    pub(crate) fn told(subject: String, ttl: Duration) -> Self {
+        Self { subject, limit: None, ttl, window: ttl.min(WINDOW) }
+    }
 }
 
 /// What the tasks of a pool share with its handle.
@@ -40,6 +51,8 @@ pub(crate) struct Pool {
     pub(crate) stream: Stream,
     pub(crate) options: PoolOptions,
     pub(crate) board: Arc<Board>,
+    /// This user may call `STREAM.INFO`.
+    may_look: bool,
     pub(crate) runtime: Runtime,
     pub(crate) tasks: TaskTracker,
     pub(crate) reaping: Semaphore,
@@ -79,14 +92,17 @@ impl Pool {
     }
 
     pub(crate) async fn describe(&self) -> Result<PoolDescription, LeaseError> {
+        if !self.may_look {
+            return Ok(PoolDescription::new(self.board.ttl()));
+        }
         let info = self.stream.info().await?;
         let facts = (self.wire.read)(&info.config)?;
         self.learn(&info);
         let mut description = PoolDescription::new(facts.ttl);
         description.renewable = self.wire.renewable;
-        description.limit = Some(facts.limit);
+        description.limit = facts.limit;
         description.held = u32::try_from(info.state.messages).ok();
-        description.incarnation = Some(self.board.incarnation());
+        description.incarnation = self.board.incarnation();
         description.age = info.age();
         Ok(description)
     }
@@ -129,7 +145,8 @@ impl Pool {
 
     /// Looks at the stream as a whole, once in a while for all leases of this process, and takes notice.
     pub(crate) async fn inspect(&self, every: Duration) {
-        if self.board.is_due(every)
+        if self.may_look
+            && self.board.is_due(every)
             && let Ok(info) = self.stream.info().await
         {
             self.learn(&info);
@@ -176,26 +193,49 @@ impl Handle {
         info: &StreamInfo,
     ) -> Result<Arc<Self>, LeaseError> {
         let facts = (wire.read)(&info.config)?;
-        let board = Board::meet(stream.name(), Identity::of(info), &facts);
+        let handle = Self::make(wire, stream, options, Some(Identity::of(info)), facts, true);
+        handle.pool.learn(info);
+        Ok(handle)
+    }
+
+    /// A handle on a stream that this user may not look at.
+    pub(crate) fn attach_unseen(
+        wire: &'static Protocol,
+        stream: Stream,
+        options: PoolOptions,
+        facts: Facts,
+    ) -> Arc<Self> {
+        Self::make(wire, stream, options, None, facts, false)
+    }
+
+    fn make(
+        wire: &'static Protocol,
+        stream: Stream,
+        options: PoolOptions,
+        identity: Option<Identity>,
+        facts: Facts,
+        may_look: bool,
+    ) -> Arc<Self> {
+        let board = Board::meet(stream.name(), identity, &facts);
         let emitter = Emitter::new(Arc::clone(stream.name()), Arc::clone(&options.observer));
         let pool = Arc::new(Pool {
             wire,
             stream,
             options,
             board,
+            may_look,
             runtime: Runtime::current(),
             tasks: TaskTracker::new(),
             reaping: Semaphore::new(REAPING),
             hurry: CancellationToken::new(),
-            subject: RwLock::new(facts.subject.as_str().into()),
+            subject: RwLock::new(facts.subject.into()),
             closed: AtomicBool::new(false),
             emitter,
         });
-        pool.learn(info);
         let hint = Arc::new(Notify::new());
         let id = pool.board.attach(Arc::clone(&hint));
         let (line, turn) = (WaitQueue::new(), Semaphore::new(1));
-        Ok(Arc::new(Self { pool, id, line, hint, turn, forecast: Forecast::new() }))
+        Arc::new(Self { pool, id, line, hint, turn, forecast: Forecast::new(may_look) })
     }
 
     pub(crate) fn connection(&self) -> &Connection {

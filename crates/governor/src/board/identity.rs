@@ -23,6 +23,13 @@ impl Identity {
         }
     }
 
+    /// When it began, in microseconds since 1970: what the nonce begins with, if ours is of that kind.
+    pub(crate) fn epoch(&self) -> u64 {
+        let seeded = self.nonce.as_deref().and_then(|nonce| nonce.split_once('-')?.0.parse().ok());
+        let created = || u64::try_from(self.created.unix_timestamp_nanos() / 1000).unwrap_or(0);
+        seeded.unwrap_or_else(created)
+    }
+
     /// Whether `seen` is the same life. A stream without a nonce is another one only if its sequence went back too:
     /// a server may report another time of creation after a restart.
     pub(super) fn is(&self, seen: &Self, went_back: bool) -> bool {
@@ -52,6 +59,15 @@ mod tests {
         assert!(ours.is(&Identity::named("a"), true));
         assert!(!ours.is(&Identity::named("b"), false));
         assert!(!ours.is(&unnamed(0), false), "made anew by somebody else");
+    }
+
+    #[test]
+    fn the_epoch_is_read_from_the_nonce_or_else_from_the_time_of_creation() {
+        assert_eq!(Identity::named("1795309080033843-abc").epoch(), 1_795_309_080_033_843);
+        for odd in ["abc", "-abc", "-1-abc", "99999999999999999999-abc"] {
+            assert_eq!(Identity::named(odd).epoch(), 0, "{odd}: created in 1970");
+        }
+        assert_eq!(unnamed(7).epoch(), 7_000_000);
     }
 
     #[test]

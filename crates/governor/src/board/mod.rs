@@ -22,7 +22,10 @@ use self::leases::{Leases, Standing};
 use crate::pool::Facts;
 
 /// Stream name and incarnation, which nobody else's stream has.
-type Key = (String, String);
+type Key = (String, Option<String>);
+
+/// As many slots as anybody hears of at once where the limit is unknown.
+const PLENTY: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
 
 static BOARDS: LazyLock<Mutex<HashMap<Key, Weak<Board>>>> = LazyLock::new(Mutex::default);
 
@@ -35,11 +38,12 @@ pub(crate) struct Board {
 
 #[derive(Debug)]
 struct State {
-    limit: NonZeroU32,
+    /// None: unknown, as with the identity.
+    limit: Option<NonZeroU32>,
     ttl: Duration,
     /// For how long the server remembers message ids.
     window: Duration,
-    identity: Identity,
+    identity: Option<Identity>,
     hints: Hints,
     leases: Leases,
     /// When somebody last looked at the stream as a whole.
@@ -48,8 +52,9 @@ struct State {
 
 impl Board {
     /// The board of that life of that stream.
-    pub(crate) fn meet(stream: &str, identity: Identity, facts: &Facts) -> Arc<Self> {
-        let key = (stream.to_owned(), identity.incarnation().to_string());
+    pub(crate) fn meet(stream: &str, identity: Option<Identity>, facts: &Facts) -> Arc<Self> {
+        let life = identity.as_ref().map(|identity| identity.incarnation().to_string());
+        let key = (stream.to_owned(), life);
         let mut boards = BOARDS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(board) = boards.get(&key).and_then(Weak::upgrade) {
             return board;
@@ -85,23 +90,32 @@ impl Board {
         self.lock().window = window;
     }
 
-    pub(crate) fn limit(&self) -> NonZeroU32 {
+    /// None: unknown.
+    pub(crate) fn limit(&self) -> Option<NonZeroU32> {
         self.lock().limit
     }
 
-    pub(crate) fn incarnation(&self) -> Incarnation {
-        self.lock().identity.incarnation()
+    /// None: unknown.
+    pub(crate) fn incarnation(&self) -> Option<Incarnation> {
+        self.lock().identity.as_ref().map(Identity::incarnation)
+    }
+
+    /// When this life of the stream began, in microseconds since 1970; 0: unknown.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.lock().identity.as_ref().map_or(0, Identity::epoch)
     }
 
     /// Somebody saw the stream, whose last sequence was that. If it is another one than before, the leases of the
     /// old one are lost, and returned.
     pub(crate) fn recognize(&self, seen: &Identity, last_sequence: u64) -> Option<Vec<LeaseId>> {
         let mut state = self.lock();
-        let same = state.identity.is(seen, last_sequence < state.leases.largest());
+        let went_back = last_sequence < state.leases.largest();
+        let same = state.identity.as_ref().is_none_or(|known| known.is(seen, went_back));
         if same {
+            state.identity.get_or_insert_with(|| seen.clone());
             return None;
         }
-        state.identity = seen.clone();
+        state.identity = Some(seen.clone());
         let lost = state.leases.made_anew();
         drop(state);
         self.changed.notify_waiters();
@@ -131,12 +145,18 @@ impl Board {
 
     pub(crate) fn take_hint(&self, id: HandleId) -> Option<NonZeroU32> {
         let mut state = self.lock();
-        let limit = state.limit.get();
-        state.hints.take(id, limit)
+        let most = state.limit.unwrap_or(PLENTY).get();
+        state.hints.take(id, most)
     }
 
     pub(crate) fn leave(&self, id: HandleId) {
         self.lock().hints.leave(id);
+    }
+
+    /// All slots are believed to have become free.
+    pub(crate) fn tell_all(&self) {
+        let all = self.lock().limit.unwrap_or(PLENTY).get();
+        self.tell(all);
     }
 
     /// So many slots are believed to have become free.
@@ -147,9 +167,10 @@ impl Board {
     }
 
     /// The stream has that limit; more slots than before are free ones.
-    pub(crate) fn set_limit(&self, limit: NonZeroU32) {
+    pub(crate) fn set_limit(&self, limit: Option<NonZeroU32>) {
         let mut state = self.lock();
-        let more = limit.get().saturating_sub(state.limit.get());
+        let slots = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get);
+        let more = slots(limit).saturating_sub(slots(state.limit));
         state.limit = limit;
         if more > 0 {
             state.hints.tell(more);
@@ -282,8 +303,8 @@ mod tests {
     fn meet(incarnation: &str) -> Arc<Board> {
         let identity = Identity::named(incarnation);
         let second = Duration::from_secs(1);
-        let facts = Facts { subject: "s".into(), limit: NonZeroU32::MIN, ttl: second, window: second };
-        Board::meet("meet", identity, &facts)
+        let facts = Facts::told("s".into(), second);
+        Board::meet("meet", Some(identity), &facts)
     }
 
     #[test]

@@ -14,7 +14,7 @@ impl LeasePoolAdmin for CampaignPool {
     async fn resize(&self, limit: NonZeroU32) -> Result<(), LeaseError> {
         let pool = &self.0.pool;
         pool.stream.change(|config| config.set_limit(limit)).await?;
-        pool.board.set_limit(limit);
+        pool.board.set_limit(Some(limit));
         pool.emit(&GovernorEvent::Resized { limit: limit.get() });
         Ok(())
     }
@@ -60,7 +60,7 @@ impl LeasePoolAdmin for CampaignPool {
         let last = pool.stream.info().await?.state.last_seq;
         let purged = pool.stream.purge().await?;
         pool.board.reset_through(last);
-        pool.board.tell(pool.board.limit().get());
+        pool.board.tell_all();
         Ok(purged)
     }
 

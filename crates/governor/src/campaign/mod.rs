@@ -17,7 +17,8 @@ pub(crate) use self::protocol::PROTOCOL;
 use crate::attempt::{Attempt, Granted, campaign};
 use crate::board::{Floor, Live};
 use crate::event::GovernorEvent;
-use crate::pool::Handle;
+use crate::pool::{Facts, Handle};
+use crate::stream::Stream;
 use crate::wire::GetMessage;
 use crate::{GovernorConfig, GovernorName, PoolOptions, make, reaper};
 
@@ -101,6 +102,43 @@ impl CampaignPool {
         Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
     }
 
+    /// Attaches to a governor at which this user may not look (`STREAM.INFO` is denied): the caller says what it is
+    /// like. Without a subject it is the default one. Sends nothing; has to be called within a runtime.
+    ///
+    /// Such a handle knows neither limit nor incarnation, foresees no expiry, and hears of changes only when an
+    /// attempt fails.
+    ///
+    /// # Errors
+    /// `Invalid` for the name, the subject or the ttl.
+    pub fn without_info(
+        connection: &Connection,
+        name: impl AsRef<str>,
+        subject: Option<String>,
+        ttl: Duration,
+    ) -> Result<Self, LeaseError> {
+        Self::without_info_with(connection, name, subject, ttl, PoolOptions::default())
+    }
+
+    /// As [`without_info`](Self::without_info), with options.
+    ///
+    /// # Errors
+    /// As `without_info`.
+    pub fn without_info_with(
+        connection: &Connection,
+        name: impl AsRef<str>,
+        subject: Option<String>,
+        ttl: Duration,
+        options: PoolOptions,
+    ) -> Result<Self, LeaseError> {
+        let mut config = GovernorConfig::try_new(name, NonZeroU32::MIN, ttl)?;
+        config.subject = subject;
+        config.validate()?;
+        let name = config.name;
+        let facts = Facts::told(config.subject.unwrap_or_else(|| name.campaign_subject()), ttl);
+        let stream = Stream::new(connection, (PROTOCOL.stream)(&name), options.request_timeout);
+        Ok(Self(Handle::attach_unseen(&PROTOCOL, stream, options, facts)))
+    }
+
     /// The connection that it uses.
     pub fn connection(&self) -> &Connection {
         self.0.connection()
@@ -116,8 +154,8 @@ impl CampaignPool {
         self.0.pool.subject()
     }
 
-    /// The number of slots, as it was last read.
-    pub fn limit(&self) -> NonZeroU32 {
+    /// The number of slots, as it was last read. None: this user may not look.
+    pub fn limit(&self) -> Option<NonZeroU32> {
         self.0.pool.board.limit()
     }
 
@@ -143,7 +181,8 @@ impl CampaignPool {
         let pool = &self.0.pool;
         let Granted { sequence, first_send, attempt, tries } = granted;
         let id = LeaseId(sequence);
-        let lease = Lease::granted(id, FencingToken(sequence), request, first_send, attempt.ttl);
+        let lease = Lease::granted(id, FencingToken(sequence), request, first_send, attempt.ttl)
+            .in_epoch(pool.board.epoch());
         let live = Live::new(&lease, attempt.subject, attempt.id, first_send);
         if pool.board.granted(&lease, live, floor).is_some() {
             pool.emit(&GovernorEvent::EpochChanged { incarnation: pool.board.incarnation() });

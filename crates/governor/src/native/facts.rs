@@ -105,7 +105,7 @@ fn read(config: &StoredConfig) -> Result<Facts, LeaseError> {
     if config.flag("sealed") || config.flag("deny_delete") {
         return misconfigured("leases cannot be released (sealed or deny_delete)");
     }
-    Ok(Facts { subject: prefix.to_owned(), limit, ttl, window: config.duplicate_window() })
+    Ok(Facts { subject: prefix.to_owned(), limit: Some(limit), ttl, window: config.duplicate_window() })
 }
 
 /// Which lease a message belongs to: its own sequence, or the one that a renewal carries along.

@@ -114,7 +114,7 @@ impl NativePool {
     }
 
     /// The number of slots, as it was last read.
-    pub fn limit(&self) -> NonZeroU32 {
+    pub fn limit(&self) -> Option<NonZeroU32> {
         self.0.pool.board.limit()
     }
 
@@ -190,7 +190,8 @@ impl LeasePool for NativePool {
             return Ok(None);
         };
         let id = LeaseId(sequence);
-        let lease = Lease::granted(id, FencingToken(sequence), request, first_send, attempt.ttl);
+        let lease = Lease::granted(id, FencingToken(sequence), request, first_send, attempt.ttl)
+            .in_epoch(pool.board.epoch());
         let live = Live::new(&lease, attempt.subject, attempt.id, first_send);
         if pool.board.granted(&lease, live, floor).is_some() {
             pool.emit(&GovernorEvent::EpochChanged { incarnation: pool.board.incarnation() });

@@ -57,8 +57,12 @@ async fn ensure_creates_changes_what_differs_and_otherwise_writes_nothing() {
 
     CampaignPool::ensure(&connection, &config(&name, 3, LONG)).await.unwrap();
     let changed = CampaignPool::ensure(&connection, &config(&name, 4, LONG * 3)).await.unwrap();
-    assert_eq!((changed.limit(), changed.ttl()), (slots(4), LONG * 3));
-    assert_eq!((pool.limit(), pool.ttl()), (slots(4), LONG * 3), "the other handle of this process knows");
+    assert_eq!((changed.limit(), changed.ttl()), (Some(slots(4)), LONG * 3));
+    assert_eq!(
+        (pool.limit(), pool.ttl()),
+        (Some(slots(4)), LONG * 3),
+        "the other handle of this process knows"
+    );
     let now = info(&connection, &stream).await;
     assert_eq!(now["config"]["duplicate_window"], json!(120_000_000_000_u64), "follows the ttl");
     let lowered = CampaignPool::ensure(&connection, &config(&name, 4, LONG / 2)).await.unwrap();
@@ -207,7 +211,7 @@ async fn ensure_repairs_what_view_tools_have_zeroed() {
     assert!(updated["error"].is_null(), "{updated}");
     assert!(CampaignPool::bind(&connection, &name).await.is_err());
     let pool = CampaignPool::ensure(&connection, &config(&name, 3, LONG)).await.unwrap();
-    assert_eq!((pool.limit(), pool.ttl()), (slots(3), LONG));
+    assert_eq!((pool.limit(), pool.ttl()), (Some(slots(3)), LONG));
     assert_eq!(pool.subject().as_ref(), format!("mcollective.governor.{name}"));
 }
 
@@ -232,7 +236,7 @@ async fn a_native_governors_ttl_is_known_to_those_who_bind() {
     assert_eq!(error.kind(), LeaseErrorKind::Conflict);
     assert!(error.to_string().contains("ttl 1m → 2m"), "{error}");
     let changed = NativePool::ensure(&connection, &config(&name, 3, LONG * 2)).await.unwrap();
-    assert_eq!((changed.limit(), changed.ttl()), (slots(3), LONG * 2));
+    assert_eq!((changed.limit(), changed.ttl()), (Some(slots(3)), LONG * 2));
     changed.set_ttl(LONG).await.unwrap();
     assert_eq!(NativePool::bind(&connection, &name).await.unwrap().ttl(), LONG);
     let error = changed.set_ttl(Duration::from_millis(1500)).await.unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluicegate_core::{LeaseErrorKind, LeasePool};
+use sluicegate_core::{LeaseErrorKind, LeasePool, LeasePoolExt, Wait};
 use sluicegate_governor::{CampaignPool, PoolOptions};
 use sluicegate_testkit::server::NatsServer;
 
@@ -65,6 +65,28 @@ async fn the_usual_rights_of_a_worker_suffice() {
     let lease = pool.try_acquire(&request("worker")).await.unwrap().expect("free");
     assert_eq!(pool.held().await.unwrap().len(), 1);
     assert!(pool.release(&lease).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_worker_who_may_only_campaign_and_release_can_do_both() {
+    let server = server(r#""$GOVERNOR.campaign.T", "$JS.API.STREAM.MSG.DELETE.GOVERNOR_T""#).await;
+    let admin = connection(&url(&server, "admin")).await;
+    CampaignPool::create(&admin, &config("T", 1, LONG)).await.unwrap();
+    let worker = connection(&url(&server, "worker")).await;
+    let pool = CampaignPool::without_info_with(&worker, "T", None, LONG, quick()).unwrap();
+    let described = soon(pool.describe()).await.unwrap();
+    assert_eq!((described.ttl, described.limit, described.incarnation), (LONG, None, None));
+    let lease = soon(pool.try_acquire(&request("worker"))).await.unwrap().expect("free");
+    assert!(soon(pool.try_acquire(&request("worker"))).await.unwrap().is_none(), "full");
+    let again = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.acquire(&request("again"), &Wait::new()).await }
+    });
+    assert!(soon(pool.release(&lease)).await.unwrap());
+    let second = soon(again).await.unwrap().unwrap().expect("waits without end");
+    assert!(second.token() > lease.token());
+    assert!(soon(pool.release(&second)).await.unwrap());
+    assert_eq!(stored(&admin, "GOVERNOR_T").await, 0);
 }
 
 #[tokio::test]
