@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::pool::Pool;
 use crate::wire::{Answer, GetMessage, read_answer};
-use crate::{backoff, reaper};
+use crate::{backoff, batch, reaper};
 
 /// How much earlier than the server says its memory of ids is taken to end, at most.
 const FORGETFUL: Duration = Duration::from_secs(5);
 
-/// One campaign for one slot: a message that is sent until the server has said what became of it, always under the
-/// same id, so that it is stored at most once.
+/// One campaign: a message, or a batch of several, that is sent until the server has said what became of it, always
+/// under the same id, so that it is stored at most once.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) id: Arc<str>,
@@ -25,6 +26,8 @@ pub(crate) struct Attempt {
     pub(crate) headers: HeaderMap,
     pub(crate) holder: Bytes,
     pub(crate) ttl: Duration,
+    /// How many slots, each a message on a subject below `subject` if there are several.
+    pub(crate) weight: NonZeroU32,
     /// For how long the server knows the id.
     window: Duration,
     /// Before the first byte of the first try was handed over.
@@ -53,15 +56,30 @@ impl Attempt {
             headers,
             holder,
             ttl,
+            weight: NonZeroU32::MIN,
             window: pool.board.window(),
             first_send: Instant::now(),
             link: Link::of(pool.stream.connection()),
         }
     }
 
+    /// The same for several slots at once.
+    pub(crate) fn weighing(mut self, weight: NonZeroU32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// All subjects of its messages, if they are several.
+    pub(crate) fn entries(&self) -> Option<String> {
+        (self.weight > NonZeroU32::MIN).then(|| batch::all_entries(&self.subject))
+    }
+
     /// One try.
     pub(crate) async fn send(&self, pool: &Pool) -> Answer {
         let stream = &pool.stream;
+        if self.weight > NonZeroU32::MIN {
+            return batch::send(self, stream).await;
+        }
         let answer = stream.connection().request(
             &self.subject,
             Some(self.headers.clone()),
@@ -109,6 +127,7 @@ impl Link {
 /// A slot that an attempt got.
 #[derive(Debug)]
 pub(crate) struct Granted {
+    /// Of its first message.
     pub(crate) sequence: u64,
     /// From when its time to live counts.
     pub(crate) first_send: Instant,
@@ -199,6 +218,16 @@ async fn settle(
                 Ok(true) => return Ok(Settled::Granted { sequence, first_send: attempt.first_send }),
                 Ok(false) => return Ok(Settled::Stale),
                 Err(error) => error,
+            },
+            Answer::Landed => match batch::read_back(attempt, &pool.stream).await {
+                Ok(_) if attempt.is_over(attempt.first_send) => return Ok(Settled::Stale),
+                Ok(Some(sequence)) => {
+                    return Ok(Settled::Granted { sequence, first_send: attempt.first_send });
+                }
+                Ok(None) => return Ok(Settled::Stale),
+                Err(error) if error.is_transient() => error,
+                // It is ours, and of no use: the reaper removes it.
+                Err(error) => return Err(error),
             },
             Answer::Full => {
                 let first = pending.settle();

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use sluicegate_core::{Incarnation, LeaseId, LossCause, Observer};
+use tokio::time::Instant;
 
 /// What happens in a pool's handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,13 @@ pub enum GovernorEvent {
         id: LeaseId,
         /// It was still held.
         freed: bool,
+    },
+    /// The time for two renewals has passed without one that was confirmed.
+    RenewalsMissed {
+        /// Of which lease.
+        id: LeaseId,
+        /// When it ends, unless a renewal is confirmed by then.
+        deadline: Instant,
     },
     /// Somebody who awaits it was told that a lease ended early.
     Lost {
@@ -70,6 +78,7 @@ impl Emitter {
             GovernorEvent::Acquired { id, tries } => tracing::debug!(stream, %id, tries, "lease acquired"),
             GovernorEvent::Full => tracing::trace!(stream, "full"),
             GovernorEvent::Released { id, freed } => tracing::debug!(stream, %id, freed, "lease released"),
+            GovernorEvent::RenewalsMissed { id, .. } => tracing::warn!(stream, %id, "renewals missed"),
             GovernorEvent::Lost { id, cause } => tracing::warn!(stream, %id, %cause, "lease lost"),
             GovernorEvent::Leaked { resolved: true } => tracing::debug!(stream, "abandoned attempt resolved"),
             GovernorEvent::Leaked { resolved: false } => {

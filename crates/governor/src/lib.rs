@@ -3,6 +3,7 @@
 mod admin;
 mod attempt;
 mod backoff;
+mod batch;
 mod board;
 mod campaign;
 mod config;

@@ -24,7 +24,7 @@ fn micros() -> u64 {
 }
 
 /// The version of the server that we are connected to.
-fn version(connection: &Connection) -> String {
+pub(crate) fn version(connection: &Connection) -> String {
     connection.client().server_info().version
 }
 
@@ -186,7 +186,8 @@ impl<'a> Making<'a> {
 
     /// An older server drops what it does not know without a word.
     async fn check_kept(&self, info: StreamInfo) -> Result<StreamInfo, LeaseError> {
-        let dropped = info.config.differences(&self.wanted);
+        // Without atomic batches a native governor grants one slot at a time.
+        let dropped = info.config.differences(&self.wanted).without(&["allow_atomic"]);
         if dropped.is_empty() {
             return Ok(info);
         }

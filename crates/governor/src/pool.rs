@@ -35,12 +35,14 @@ pub(crate) struct Facts {
     pub(crate) ttl: Duration,
     /// For how long the server remembers message ids.
     pub(crate) window: Duration,
+    /// Several slots can be asked for at once.
+    pub(crate) weighted: bool,
 }
 
 impl Facts {
     /// What somebody knows who may not look at the stream.
     pub(crate) fn told(subject: String, ttl: Duration) -> Self {
-        Self { subject, limit: None, ttl, window: ttl.min(WINDOW) }
+        Self { subject, limit: None, ttl, window: ttl.min(WINDOW), weighted: false }
     }
 }
 
@@ -60,6 +62,7 @@ pub(crate) struct Pool {
     pub(crate) hurry: CancellationToken,
     subject: RwLock<Arc<str>>,
     closed: AtomicBool,
+    weighted: AtomicBool,
     emitter: Emitter,
 }
 
@@ -83,6 +86,7 @@ impl Pool {
         self.board.set_limit(facts.limit);
         self.board.set_ttl(facts.ttl, self.wire.ttl_applies_to_held);
         self.board.set_window(facts.window);
+        self.weighted.store(facts.weighted, Ordering::Release);
         let mut subject = self.subject.write().unwrap_or_else(PoisonError::into_inner);
         let moved = **subject != *facts.subject;
         if moved {
@@ -101,6 +105,7 @@ impl Pool {
         let mut description = PoolDescription::new(facts.ttl);
         description.renewable = self.wire.renewable;
         description.limit = facts.limit;
+        description.weighted = facts.weighted;
         description.held = u32::try_from(info.state.messages).ok();
         description.incarnation = self.board.incarnation();
         description.age = info.age();
@@ -115,18 +120,35 @@ impl Pool {
         Ok(())
     }
 
+    /// Whether several slots can be asked for at once, as it was last read.
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.weighted.load(Ordering::Acquire)
+    }
+
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Deletes a message until the server has said what became of it, or `within` is over. An unanswered try that
-    /// is followed by "gone" counts as ours.
+    /// Deletes a message until the server has said what became of it, or `within` is over.
     pub(crate) async fn delete_message(&self, sequence: u64, within: Duration) -> Result<bool, LeaseError> {
+        self.delete(within, || self.stream.delete_message(sequence)).await
+    }
+
+    /// The same for all messages on the subjects that match.
+    pub(crate) async fn delete_matching(&self, filter: &str, within: Duration) -> Result<bool, LeaseError> {
+        self.delete(within, || self.stream.delete_matching(filter)).await
+    }
+
+    /// Whether something was deleted. An unanswered try that is followed by "gone" counts as ours.
+    async fn delete<F>(&self, within: Duration, attempt: impl Fn() -> F) -> Result<bool, LeaseError>
+    where
+        F: Future<Output = Deleted>,
+    {
         let give_up = later(tokio::time::Instant::now(), within);
         let mut delays = crate::backoff::resolving();
         let mut in_doubt = false;
         loop {
-            match self.stream.delete_message(sequence).await {
+            match attempt().await {
                 Deleted::Done => return Ok(true),
                 Deleted::Gone => return Ok(in_doubt),
                 Deleted::NoStream => return Ok(false),
@@ -230,6 +252,7 @@ impl Handle {
             hurry: CancellationToken::new(),
             subject: RwLock::new(facts.subject.into()),
             closed: AtomicBool::new(false),
+            weighted: AtomicBool::new(facts.weighted),
             emitter,
         });
         let hint = Arc::new(Notify::new());

@@ -1,5 +1,6 @@
 //! What becomes of an attempt that nobody waits for any more: it is resolved, and its slot, if it got one, is freed.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use sluicegate_core::{LeaseError, LeaseErrorKind, later};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::attempt::{Attempt, Link};
-use crate::backoff;
 use crate::event::GovernorEvent;
 use crate::pool::Pool;
 use crate::stream::Deleted;
 use crate::wire::{Answer, GetMessage};
+use crate::{backoff, batch};
 
 /// When a copy of a message that an old connection carried has certainly arrived.
 pub(crate) const LATE_COPIES: Duration = Duration::from_secs(5);
@@ -54,7 +55,10 @@ async fn resolve(pool: &Pool, mut attempt: Attempt) -> bool {
     let end = later(attempt.first_send, attempt.ttl.max(SHORTEST));
     while Instant::now() < end {
         if attempt.forgotten_at().is_some_and(|forgotten| Instant::now() >= forgotten) {
-            return search(pool, &attempt, end).await;
+            return match attempt.entries() {
+                Some(entries) => remove_matching(pool, &entries, end).await,
+                None => search(pool, &attempt, end).await,
+            };
         }
         let answer = {
             // Not more of these at a time than a server bears with beside its other work.
@@ -62,6 +66,9 @@ async fn resolve(pool: &Pool, mut attempt: Attempt) -> bool {
             attempt.send(pool).await
         };
         match answer {
+            Answer::Stored { .. } | Answer::Landed if attempt.weight > NonZeroU32::MIN => {
+                return remove_matching(pool, &batch::all_entries(&attempt.subject), end).await;
+            }
             Answer::Stored { sequence, .. } => return remove(pool, sequence, end).await,
             // One connection carried all tries: the first came before this one, and it was not stored.
             Answer::Full if attempt.link.is(&Link::of(pool.stream.connection())) => return true,
@@ -83,6 +90,7 @@ async fn resolve(pool: &Pool, mut attempt: Attempt) -> bool {
             | Answer::Silence(_)
             | Answer::NotConnected(_)
             | Answer::Refused(_)
+            | Answer::Landed
             | Answer::Conflict { .. } => {}
         }
         sleep(delays.next().unwrap_or(backoff::LONGEST)).await;
@@ -96,9 +104,21 @@ fn is_final(error: &LeaseError) -> bool {
 
 /// Frees a slot that was found.
 async fn remove(pool: &Pool, sequence: u64, end: Instant) -> bool {
+    until_removed(pool, end, || pool.stream.delete_message(sequence)).await
+}
+
+/// Frees several at once.
+async fn remove_matching(pool: &Pool, filter: &str, end: Instant) -> bool {
+    until_removed(pool, end, || pool.stream.delete_matching(filter)).await
+}
+
+async fn until_removed<F>(pool: &Pool, end: Instant, attempt: impl Fn() -> F) -> bool
+where
+    F: Future<Output = Deleted>,
+{
     let mut delays = backoff::resolving();
     while Instant::now() < end {
-        match pool.stream.delete_message(sequence).await {
+        match attempt().await {
             Deleted::Done => {
                 pool.board.tell(1);
                 return true;

@@ -9,7 +9,10 @@ use sluicegate_nats::{ApiError, ApiErrorKind, Connection, RequestErrorKind, code
 use tokio::time::Instant;
 
 use crate::error;
-use crate::wire::{DeleteMessage, Done, Found, GetMessage, Purged, StoredConfig, StoredMessage, StreamInfo};
+use crate::wire::{
+    CountSubjects, DeleteMessage, Done, Found, GetMessage, PurgeSubject, Purged, StoredConfig, StoredMessage,
+    StreamInfo,
+};
 
 /// A walk through more messages than this ends with an error: no governor has so many.
 const LONGEST_WALK: usize = 1_000_000;
@@ -17,7 +20,7 @@ const LONGEST_WALK: usize = 1_000_000;
 /// How many messages are fetched at the same time.
 const WIDEST_WALK: usize = 32;
 
-/// What became of one try to delete a message.
+/// What became of one try to delete a message, or several.
 #[derive(Debug)]
 pub(crate) enum Deleted {
     /// It was there, and is no more.
@@ -115,6 +118,28 @@ impl Stream {
                 }
             },
         }
+    }
+
+    /// Deletes all messages on the subjects that match, at once.
+    pub(crate) async fn delete_matching(&self, filter: &str) -> Deleted {
+        match self.api::<Purged>("PURGE", &PurgeSubject { filter }).await {
+            Ok(Purged { purged: 0 }) => Deleted::Gone,
+            Ok(_) => Deleted::Done,
+            Err(error) if error.err_code().is_some_and(code::is_stream_not_found) => Deleted::NoStream,
+            Err(error) => {
+                let unanswered = error.is_unknown();
+                Deleted::Failed { error: error::write(&self.name, error), unanswered }
+            }
+        }
+    }
+
+    /// How many subjects that match have a message.
+    pub(crate) async fn count_matching(&self, filter: &str) -> Result<usize, LeaseError> {
+        let info: StreamInfo = self
+            .api("INFO", &CountSubjects { subjects_filter: filter })
+            .await
+            .map_err(|error| error::read(&self.name, error))?;
+        Ok(info.state.subjects.map_or(0, |subjects| subjects.len()))
     }
 
     pub(crate) async fn get(&self, which: GetMessage<'_>) -> Result<Option<StoredMessage>, LeaseError> {

@@ -61,6 +61,16 @@ pub const MESSAGE_TTL_INVALID: u64 = 10165;
 pub const MESSAGE_TTL_DISABLED: u64 = 10166;
 /// Too many API requests wait.
 pub const TOO_MANY_REQUESTS: u64 = 10167;
+/// The stream takes no atomic batches.
+pub const BATCH_DISABLED: u64 = 10174;
+/// Messages of an atomic batch are missing: nothing of it was stored.
+pub const BATCH_INCOMPLETE: u64 = 10176;
+/// More messages in an atomic batch than the server takes.
+pub const BATCH_TOO_LARGE: u64 = 10199;
+/// A message of an atomic batch has an id that the stream has seen: nothing of it was stored, this time.
+pub const BATCH_DUPLICATE: u64 = 10201;
+/// Too many atomic batches are open.
+pub const TOO_MANY_BATCHES: u64 = 10210;
 /// The server is older than the API level asked for.
 pub const REQUIRED_API_LEVEL: u64 = 10185;
 

@@ -22,6 +22,8 @@ pub(crate) struct Live {
     pub(crate) deadline: Instant,
     /// It ends before its deadline, at that time.
     early: Option<Instant>,
+    /// Sequences of the newest message of each slot, if the lease takes several.
+    pub(crate) entries: Vec<u64>,
     /// A renewal is under way or was never answered: the newest message may be a later one than `token`.
     pub(crate) in_doubt: bool,
     /// Its holder gives it back: that it disappears is no loss.
@@ -37,9 +39,16 @@ impl Live {
             first_send,
             deadline: lease.deadline(),
             early: None,
+            entries: Vec::new(),
             in_doubt: false,
             releasing: false,
         }
+    }
+
+    /// A lease of several slots, whose messages have these sequences.
+    pub(crate) fn of_several(mut self, entries: Vec<u64>) -> Self {
+        self.entries = entries;
+        self
     }
 
     /// By now a lowered time to live has ended it.
@@ -126,6 +135,14 @@ impl Leases {
             live.first_send = first_send;
             live.in_doubt = false;
             live.early = None;
+        }
+    }
+
+    /// One of several messages of a lease was written anew.
+    pub(super) fn entry_renewed(&mut self, id: LeaseId, entry: usize, sequence: u64) {
+        self.largest = self.largest.max(sequence);
+        if let Some(known) = self.live.get_mut(&id).and_then(|live| live.entries.get_mut(entry)) {
+            *known = sequence.max(*known);
         }
     }
 

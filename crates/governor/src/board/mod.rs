@@ -205,6 +205,11 @@ impl Board {
         self.lock().leases.renewed(lease.id(), lease, first_send);
     }
 
+    /// One of several messages of a lease was written anew.
+    pub(crate) fn entry_renewed(&self, id: LeaseId, entry: usize, sequence: u64) {
+        self.lock().leases.entry_renewed(id, entry, sequence);
+    }
+
     pub(crate) fn live(&self, id: LeaseId) -> Option<Live> {
         self.lock().leases.get(id).cloned()
     }
@@ -213,9 +218,11 @@ impl Board {
         self.lock().leases.loss(id)
     }
 
-    /// A renewal is about to be sent.
-    pub(crate) fn doubt(&self, id: LeaseId) {
-        self.lock().leases.doubt(id);
+    /// A lease of which a renewal is about to be sent.
+    pub(crate) fn renewing(&self, id: LeaseId) -> Option<Live> {
+        let mut state = self.lock();
+        state.leases.doubt(id);
+        state.leases.get(id).cloned()
     }
 
     /// A release is about to be sent.

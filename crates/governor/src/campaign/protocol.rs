@@ -67,5 +67,11 @@ fn facts(config: &StoredConfig) -> Result<Facts, LeaseError> {
     if config.flag("sealed") || config.flag("deny_delete") {
         return misconfigured("leases cannot be released (sealed or deny_delete)");
     }
-    Ok(Facts { subject: subject.to_owned(), limit: Some(limit), ttl, window: config.duplicate_window() })
+    Ok(Facts {
+        subject: subject.to_owned(),
+        limit: Some(limit),
+        ttl,
+        window: config.duplicate_window(),
+        weighted: false,
+    })
 }

@@ -3,11 +3,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sluicegate_core::{
-    HeldLease, HumanDuration, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LeasePoolAdmin, LossCause,
+    HeldLease, HumanDuration, LeaseError, LeaseErrorKind, LeaseId, LeasePoolAdmin, LossCause,
 };
 
 use super::NativePool;
 use super::facts::validate_ttl;
+use super::held::Found;
+use crate::batch::all_entries;
 use crate::event::GovernorEvent;
 use crate::wire::TTL;
 
@@ -39,12 +41,16 @@ impl LeasePoolAdmin for NativePool {
     async fn evict(&self, id: LeaseId) -> Result<Option<HeldLease>, LeaseError> {
         let pool = &self.0.pool;
         for _ in 0..RACES {
-            let Some(held) = self.held().await?.into_iter().find(|lease| lease.id == id) else {
-                return Ok(None);
+            let Some(Found { lease: held, subject }) = self.find(id).await? else { return Ok(None) };
+            let within = pool.options.resolve_for;
+            let evicted = if held.weight > NonZeroU32::MIN {
+                pool.delete_matching(&all_entries(&subject), within).await?
+            } else {
+                pool.delete_message(held.token.0, within).await?
             };
-            if pool.delete_message(held.token.0, pool.options.resolve_for).await? {
+            if evicted {
                 pool.board.lose(id, LossCause::Evicted);
-                pool.board.tell(1);
+                pool.board.tell(held.weight.get());
                 return Ok(Some(held));
             }
         }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{FencingToken, HeldLease, Holder, HumanDuration, LeaseError, LeaseErrorKind, LeaseId};
+use sluicegate_core::{HumanDuration, LeaseError, LeaseErrorKind};
 
 use super::NativePool;
+use super::held::{group, lease_id};
 use crate::pool::{Facts, Handle};
 use crate::protocol::Protocol;
-use crate::wire::{LEASE_HEADER, StoredConfig, StoredMessage, TTL, native_config};
+use crate::wire::{StoredConfig, TTL, native_config};
 use crate::{GovernorConfig, GovernorName, Wire, make};
 
 pub(crate) static PROTOCOL: Protocol = Protocol {
@@ -32,7 +33,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     check_ttl: |ttl| crate::config::validate_ttl(ttl).and_then(|()| validate_ttl(ttl)),
     read,
     lease_id,
-    held,
+    held: |messages| group(messages).into_iter().map(|found| found.lease).collect(),
     attach: |stream, options, info| {
         let handle = Handle::attach(&PROTOCOL, stream, options, info)?;
         Ok(Arc::new(NativePool(handle)))
@@ -54,16 +55,6 @@ fn check(config: &GovernorConfig, version: &str) -> Result<(), LeaseError> {
         return Err(LeaseError::new(LeaseErrorKind::Unsupported, context));
     }
     Ok(())
-}
-
-fn held(messages: &[(StoredMessage, Duration)]) -> Vec<HeldLease> {
-    let leases = messages.iter().map(|(message, age)| {
-        let holder = Holder::from_wire(&message.data);
-        HeldLease::new(lease_id(message), FencingToken(message.seq), holder, *age)
-    });
-    let mut held: Vec<_> = leases.collect();
-    held.sort_by_key(|lease| lease.id);
-    held
 }
 
 /// Servers count these times in seconds.
@@ -105,14 +96,14 @@ fn read(config: &StoredConfig) -> Result<Facts, LeaseError> {
     if config.flag("sealed") || config.flag("deny_delete") {
         return misconfigured("leases cannot be released (sealed or deny_delete)");
     }
-    Ok(Facts { subject: prefix.to_owned(), limit: Some(limit), ttl, window: config.duplicate_window() })
-}
-
-/// Which lease a message belongs to: its own sequence, or the one that a renewal carries along.
-pub(super) fn lease_id(message: &StoredMessage) -> LeaseId {
-    let carried = message.header(LEASE_HEADER).and_then(|id| id.parse().ok());
-    // Nobody renews a lease that is younger than the renewal; whoever says so lies.
-    LeaseId(carried.filter(|id| *id <= message.seq).unwrap_or(message.seq))
+    Ok(Facts {
+        subject: prefix.to_owned(),
+        limit: Some(limit),
+        ttl,
+        window: config.duplicate_window(),
+        // Several slots are released by a purge.
+        weighted: config.flag("allow_atomic") && !config.flag("deny_purge"),
+    })
 }
 
 #[cfg(test)]
@@ -123,24 +114,6 @@ mod tests {
     fn only_whole_seconds_can_be_kept() {
         for (millis, fits) in [(0, false), (999, false), (1000, true), (1500, false), (60_000, true)] {
             assert_eq!(validate_ttl(Duration::from_millis(millis)).is_ok(), fits, "{millis} ms");
-        }
-    }
-
-    #[test]
-    fn a_renewed_message_says_which_lease_it_is() {
-        let message = |headers: &str| -> StoredMessage {
-            use base64::Engine;
-            let headers = base64::engine::general_purpose::STANDARD.encode(headers);
-            let json = format!(r#"{{"seq":9,"hdrs":"{headers}","time":"2026-11-22T00:49:02Z"}}"#);
-            serde_json::from_str(&json).unwrap()
-        };
-        assert_eq!(lease_id(&message("NATS/1.0\r\nSluicegate-Lease: 4\r\n\r\n")), LeaseId(4));
-        for unusable in [
-            "NATS/1.0\r\n\r\n",
-            "NATS/1.0\r\nSluicegate-Lease: x\r\n\r\n",
-            "NATS/1.0\r\nSluicegate-Lease: 10\r\n\r\n",
-        ] {
-            assert_eq!(lease_id(&message(unusable)), LeaseId(9), "{unusable}");
         }
     }
 }

@@ -1,5 +1,6 @@
 mod admin;
 mod facts;
+mod held;
 mod renew;
 
 use std::num::NonZeroU32;
@@ -15,7 +16,9 @@ use sluicegate_core::{
 use sluicegate_nats::Connection;
 
 pub(crate) use self::facts::{PROTOCOL, validate_ttl};
+use self::held::Found;
 use crate::attempt::{Attempt, Granted, campaign};
+use crate::batch::all_entries;
 use crate::board::Live;
 use crate::event::GovernorEvent;
 use crate::pool::Handle;
@@ -136,12 +139,49 @@ impl NativePool {
         reaper::flush(&self.0.pool, within).await
     }
 
-    fn attempt(&self, holder: &Bytes) -> Attempt {
+    /// Whether several slots can be asked for at once, and so many.
+    async fn check_weight(&self, weight: NonZeroU32) -> Result<(), LeaseError> {
+        let pool = &self.0.pool;
+        if pool.is_weighted() && pool.board.limit().is_some_and(|limit| weight <= limit) {
+            return Ok(());
+        }
+        // That may have changed.
+        pool.learn(&pool.stream.info().await?);
+        if !pool.is_weighted() {
+            let context = format!(
+                "requests of several slots need nats-server 2.12 or later (this is {}) and a stream with \
+                 allow_atomic and without deny_purge: ask for one slot",
+                make::version(pool.stream.connection())
+            );
+            return Err(LeaseError::new(LeaseErrorKind::Unsupported, context));
+        }
+        if let Some(limit) = pool.board.limit()
+            && weight > limit
+        {
+            let context = format!("weight {weight} is above the limit {limit}");
+            return Err(LeaseError::new(LeaseErrorKind::Invalid, context));
+        }
+        Ok(())
+    }
+
+    /// Everything held now, oldest first.
+    async fn find_all(&self) -> Result<Vec<Found>, LeaseError> {
+        let pool = &self.0.pool;
+        let info = pool.stream.info().await?;
+        let messages = pool.stream.walk(&info).await?;
+        Ok(held::group(&messages))
+    }
+
+    async fn find(&self, id: LeaseId) -> Result<Option<Found>, LeaseError> {
+        Ok(self.find_all().await?.into_iter().find(|found| found.lease.id == id))
+    }
+
+    fn attempt(&self, holder: &Bytes, weight: NonZeroU32) -> Attempt {
         let pool = &self.0.pool;
         // A subject of its own: it can be renewed, and read back, without anybody else's help.
         let subject: Arc<str> = format!("{}{}", pool.subject(), nuid::next().as_str()).into();
         let ttl = pool.board.ttl();
-        let mut attempt = Attempt::new(pool, subject, true, holder.clone(), ttl);
+        let mut attempt = Attempt::new(pool, subject, true, holder.clone(), ttl).weighing(weight);
         attempt.headers.insert(NATS_TTL, ttl_header(ttl));
         attempt
     }
@@ -150,12 +190,19 @@ impl NativePool {
     async fn verify(&self, lease: &Lease) -> Option<LossCause> {
         let pool = &self.0.pool;
         let live = pool.board.live(lease.id())?;
-        match pool.stream.get(GetMessage::Last { last_by_subj: &live.subject }).await {
-            Ok(Some(_)) => {
+        let there = if live.entries.is_empty() {
+            let which = GetMessage::Last { last_by_subj: &live.subject };
+            pool.stream.get(which).await.map(|message| message.is_some())
+        } else {
+            let there = pool.stream.count_matching(&all_entries(&live.subject)).await;
+            there.map(|there| there >= live.entries.len())
+        };
+        match there {
+            Ok(true) => {
                 pool.inspect(pool.board.ttl() / 3).await;
                 None
             }
-            Ok(None) => Some(pool.why_gone(lease.id()).await),
+            Ok(false) => Some(pool.why_gone(lease.id()).await),
             Err(error) => self.0.judge(error).await,
         }
     }
@@ -177,22 +224,26 @@ impl LeasePool for NativePool {
     async fn try_acquire(&self, request: &Request) -> Result<Option<Lease>, LeaseError> {
         let pool = &self.0.pool;
         pool.open()?;
-        if request.slots() > NonZeroU32::MIN {
-            let context = "weights are not there yet: ask for one slot";
-            return Err(LeaseError::new(LeaseErrorKind::Unsupported, context));
+        let weight = request.slots();
+        if weight > NonZeroU32::MIN {
+            self.check_weight(weight).await?;
         }
         let (mark, floor) = pool.board.begin(self.0.id);
         let holder = Bytes::copy_from_slice(request.holder().as_bytes());
-        let granted = campaign(pool, || self.attempt(&holder)).await?;
+        let granted = campaign(pool, || self.attempt(&holder, weight)).await?;
         let Some(Granted { sequence, first_send, attempt, tries }) = granted else {
             pool.board.full(self.0.id, mark);
             pool.emit(&GovernorEvent::Full);
             return Ok(None);
         };
         let id = LeaseId(sequence);
-        let lease = Lease::granted(id, FencingToken(sequence), request, first_send, attempt.ttl)
+        let last = sequence + u64::from(weight.get() - 1);
+        let lease = Lease::granted(id, FencingToken(last), request, first_send, attempt.ttl)
             .in_epoch(pool.board.epoch());
-        let live = Live::new(&lease, attempt.subject, attempt.id, first_send);
+        let mut live = Live::new(&lease, attempt.subject, attempt.id, first_send);
+        if weight > NonZeroU32::MIN {
+            live = live.of_several((sequence..=last).collect());
+        }
         if pool.board.granted(&lease, live, floor).is_some() {
             pool.emit(&GovernorEvent::EpochChanged { incarnation: pool.board.incarnation() });
         }
@@ -213,29 +264,38 @@ impl LeasePool for NativePool {
         let live = pool.board.live(id);
         let token = live.as_ref().map_or(lease.token(), |live| live.token);
         let within = lease.remaining().max(pool.stream.timeout()).min(pool.options.resolve_for);
-        let mut freed = pool.delete_message(token.0, within).await?;
-        if let Some(live) = live
-            && live.in_doubt
-        {
-            // A renewal that was never answered may have put a newer message in its place, whatever became of this.
-            let which = GetMessage::Last { last_by_subj: &live.subject };
-            if let Some(message) = pool.stream.get(which).await? {
-                freed |= pool.delete_message(message.seq, within).await?;
+        let freed = match &live {
+            // Whatever their sequences are by now.
+            Some(live) if !live.entries.is_empty() => {
+                pool.delete_matching(&all_entries(&live.subject), within).await?
             }
-        }
+            // Nobody knows its subjects any more: it ran out, or was lost.
+            None if lease.weight() > NonZeroU32::MIN => false,
+            _ => {
+                let mut freed = pool.delete_message(token.0, within).await?;
+                if let Some(live) = live
+                    && live.in_doubt
+                {
+                    // A renewal that was never answered may have put a newer message in its place, whatever became
+                    // of this.
+                    let which = GetMessage::Last { last_by_subj: &live.subject };
+                    if let Some(message) = pool.stream.get(which).await? {
+                        freed |= pool.delete_message(message.seq, within).await?;
+                    }
+                }
+                freed
+            }
+        };
         pool.board.released(id);
         if freed {
-            pool.board.tell(1);
+            pool.board.tell(lease.weight().get());
         }
         pool.emit(&GovernorEvent::Released { id, freed });
         Ok(freed)
     }
 
     async fn held(&self) -> Result<Vec<HeldLease>, LeaseError> {
-        let pool = &self.0.pool;
-        let info = pool.stream.info().await?;
-        let messages = pool.stream.walk(&info).await?;
-        Ok((PROTOCOL.held)(&messages))
+        Ok(self.find_all().await?.into_iter().map(|found| found.lease).collect())
     }
 
     async fn freed(&self) -> NonZeroU32 {

@@ -11,8 +11,10 @@ pub(crate) enum Answer {
     Stored { sequence: u64, duplicate: bool },
     /// All slots are taken. Not stored, and the id is not remembered.
     Full,
-    /// The same id is being replicated.
+    /// The same id is being replicated, or the batch did not arrive as a whole: ask again.
     InProcess,
+    /// The batch was stored by an earlier try (and may be gone since).
+    Landed,
     /// The subject's last sequence is another than was expected; where the server tells, which.
     Conflict { last: Option<u64> },
     /// Nobody listens: no such stream, or no leader for now. Not stored.
@@ -50,7 +52,16 @@ fn server_error(stream: &str, subject: &str, err_code: u64, error: ApiError) -> 
     let refused = |kind, context: String| Answer::Refused(LeaseError::new(kind, context));
     match err_code {
         _ if code::is_full(err_code, error.description()) => Answer::Full,
-        code::DUPLICATE_IN_PROCESS => Answer::InProcess,
+        code::DUPLICATE_IN_PROCESS | code::BATCH_INCOMPLETE | code::TOO_MANY_BATCHES => Answer::InProcess,
+        code::BATCH_DUPLICATE => Answer::Landed,
+        code::BATCH_DISABLED => refused(
+            LeaseErrorKind::Unsupported,
+            format!("stream {stream} takes no requests of several slots (allow_atomic is off)"),
+        ),
+        code::BATCH_TOO_LARGE => refused(
+            LeaseErrorKind::Invalid,
+            format!("more slots at once than the server of stream {stream} takes: {}", error.description()),
+        ),
         _ if code::is_cas_conflict(err_code) => Answer::Conflict { last: last_sequence(error.description()) },
         code::STORE_FAILED => refused(
             LeaseErrorKind::Misconfigured,
@@ -149,11 +160,28 @@ mod tests {
             (503, 10008, "JetStream system temporarily unavailable", LeaseErrorKind::Transient),
             (503, 10047, "insufficient storage resources available", LeaseErrorKind::Transient),
             (503, 10039, "JetStream not enabled for account", LeaseErrorKind::Misconfigured),
+            (400, 10174, "atomic publish is disabled", LeaseErrorKind::Unsupported),
+            (400, 10199, "atomic publish batch is too large: 1000", LeaseErrorKind::Invalid),
         ] {
             let Answer::Refused(refused) = read(&error(code, err_code, text)) else { panic!("{err_code}") };
             assert_eq!(refused.kind(), kind, "{err_code}: {refused}");
         }
         assert!(matches!(read(&error(409, 10158, "duplicate message id is in process")), Answer::InProcess));
+    }
+
+    #[test]
+    fn a_batch_is_stored_known_or_to_be_sent_again() {
+        let stored = read(r#"{"stream":"GOVERNOR_T","seq":1001,"batch":"a","count":2}"#);
+        assert!(matches!(stored, Answer::Stored { sequence: 1001, duplicate: false }), "{stored:?}");
+        let again = read(&error(400, 10201, "atomic publish batch contains duplicate message id"));
+        assert!(matches!(again, Answer::Landed), "{again:?}");
+        for (code, err_code, text) in [
+            (400, 10176, "atomic publish batch is incomplete"),
+            (429, 10210, "atomic publish too many inflight"),
+        ] {
+            let answer = read(&error(code, err_code, text));
+            assert!(matches!(answer, Answer::InProcess), "{err_code}: {answer:?}");
+        }
     }
 
     #[test]

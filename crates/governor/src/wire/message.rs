@@ -35,6 +35,18 @@ pub(crate) enum GetMessage<'a> {
     },
 }
 
+/// `STREAM.PURGE` of one subject's messages.
+#[derive(Serialize)]
+pub(crate) struct PurgeSubject<'a> {
+    pub(crate) filter: &'a str,
+}
+
+/// `STREAM.INFO` with the number of messages by subject.
+#[derive(Serialize)]
+pub(crate) struct CountSubjects<'a> {
+    pub(crate) subjects_filter: &'a str,
+}
+
 /// Any answer of which only success matters.
 #[derive(Deserialize)]
 pub(crate) struct Done {
@@ -56,6 +68,8 @@ pub(crate) struct Found {
 /// A message as it lies in a stream.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct StoredMessage {
+    #[serde(default)]
+    pub(crate) subject: String,
     pub(crate) seq: u64,
     #[serde(default, rename = "hdrs", deserialize_with = "base64_bytes")]
     headers: Vec<u8>,
@@ -106,6 +120,8 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), expected);
         }
+        let purge = PurgeSubject { filter: "$GOVERNOR2.T.x.>" };
+        assert_eq!(serde_json::to_string(&purge).unwrap(), r#"{"filter":"$GOVERNOR2.T.x.>"}"#);
     }
 
     #[test]

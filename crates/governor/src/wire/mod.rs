@@ -9,7 +9,9 @@ mod stream_info;
 
 pub(crate) use ack::{Answer, read_answer};
 pub(crate) use listing::{Page, PageRequest};
-pub(crate) use message::{DeleteMessage, Done, Found, GetMessage, Purged, StoredMessage};
+pub(crate) use message::{
+    CountSubjects, DeleteMessage, Done, Found, GetMessage, PurgeSubject, Purged, StoredMessage,
+};
 pub(crate) use stream_config::{Differences, INCARNATION, StoredConfig, TTL, campaign_config, native_config};
 pub(crate) use stream_info::StreamInfo;
 

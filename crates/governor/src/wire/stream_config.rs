@@ -299,6 +299,7 @@ pub(crate) fn native_config(config: &GovernorConfig, seed: Option<u64>, incarnat
         "num_replicas": replicas(config),
         "allow_direct": false,
         "allow_msg_ttl": true,
+        "allow_atomic": true,
         "first_seq": seed.unwrap_or(0),
         "metadata": {
             KIND: "leases",

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -27,6 +28,8 @@ pub(crate) struct StreamState {
     pub(crate) messages: u64,
     pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
+    /// Messages by subject, if they were asked for.
+    pub(crate) subjects: Option<BTreeMap<String, u64>>,
     /// When the first message was stored; the year 1 if there is none.
     #[serde(deserialize_with = "timestamp_option")]
     first_ts: Option<OffsetDateTime>,

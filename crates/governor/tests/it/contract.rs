@@ -22,6 +22,7 @@ enum Wire {
 
 /// The oldest and the newest servers, each shared by the tests that do not restart it.
 static NEWEST: Server = Server::new("2.15.1");
+static OLDEST_WEIGHTED: Server = Server::new("2.12.8");
 static OLDEST_NATIVE: Server = Server::new("2.11.11");
 static OLDEST: Server = Server::new("2.10.26");
 
@@ -114,6 +115,15 @@ sluicegate_testkit::lease_contract!(
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
     OnServer::new(Wire::Native, &NEWEST)
 );
+mod native_2_12 {
+    use super::*;
+
+    sluicegate_testkit::lease_contract!(
+        @clauses plain,
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
+        OnServer::new(Wire::Native, &OLDEST_WEIGHTED)
+    );
+}
 sluicegate_testkit::lease_contract!(
     native_2_11,
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],

@@ -9,4 +9,5 @@ mod loss;
 mod native;
 mod permissions;
 mod support;
+mod weights;
 mod wire;

@@ -193,11 +193,9 @@ async fn a_changed_ttl_holds_from_the_next_renewal_on() {
 }
 
 #[tokio::test]
-async fn weights_are_refused_and_a_lost_lease_stays_lost() {
+async fn a_lost_lease_stays_lost() {
     let connection = shared().await;
-    let pool = NativePool::create(&connection, &config(&unique("weight"), 3, LONG)).await.unwrap();
-    let error = pool.try_acquire(&request("heavy").weight(slots(2))).await.unwrap_err();
-    assert_eq!(error.kind(), LeaseErrorKind::Unsupported);
+    let pool = NativePool::create(&connection, &config(&unique("reset"), 3, LONG)).await.unwrap();
     let lease = pool.try_acquire(&request("a")).await.unwrap().expect("free");
     pool.reset().await.unwrap();
     assert_eq!(soon(pool.lost(&lease)).await, LossCause::Reset);
