@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
-use sluicegate_testkit::server::{NATS_OLDER_VERSIONS, NATS_VERSION, Program, STAN_VERSION, find};
+use sluicegate_testkit::server::{
+    NATS_OLDER_VERSIONS, NATS_VERSION, Program, STAN_VERSION, find, go_program,
+};
 
-use crate::shell::{Failure, Outcome, run as run_command};
+use crate::shell::{Failure, Outcome, root, run as run_command};
 use crate::signals::unless_interrupted;
 use crate::test::containers;
 
@@ -24,7 +26,21 @@ pub(crate) async fn programs() -> Outcome {
     for version in [NATS_VERSION].into_iter().chain(NATS_OLDER_VERSIONS) {
         get(Program::Nats, version).await?;
     }
-    get(Program::Stan, STAN_VERSION).await
+    get(Program::Stan, STAN_VERSION).await?;
+    peers().await
+}
+
+/// Programs that others wrote, which ours has to get on with.
+const PEERS: [&str; 1] = ["crates/governor/tests/interop"];
+
+/// Builds them.
+pub(crate) async fn peers() -> Outcome {
+    for dir in PEERS {
+        let found = unless_interrupted(go_program(root().join(dir), |line| eprintln!("{line} …"))).await?;
+        let found = found.map_err(|error| Failure::new(error.to_string()))?;
+        eprintln!("{}: {}", found.how, found.path.display());
+    }
+    Ok(())
 }
 
 /// Gets the NATS server, unless the environment names one.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::servers::{container_test, programs};
+use crate::servers::{container_test, peers, programs};
 use crate::shell::{Outcome, cargo, run as run_command};
 use crate::workspace::Workspace;
 
@@ -90,6 +90,7 @@ async fn on_containers(arguments: &[String]) -> Outcome {
         eprintln!("not on containers: {what}: {why}");
     }
     run_command(&mut container_test("images_are_pulled_or_built")?).await?;
+    peers().await?;
     let mut command = containers(&[])?;
     command.arg("--").args(SKIPPED.iter().flat_map(|name| ["--skip", name])).args(arguments);
     let tested = run_command(&mut command).await;

@@ -4,10 +4,15 @@ mod admin;
 mod contract;
 mod create;
 mod hints;
+mod interop;
 mod leaks;
 mod loss;
 mod native;
+#[path = "../common/peer.rs"]
+mod peer;
 mod permissions;
 mod support;
+#[path = "../common/turns.rs"]
+mod turns;
 mod weights;
 mod wire;

@@ -36,6 +36,7 @@ mod cluster;
 #[cfg(feature = "container")]
 mod container;
 mod error;
+mod go;
 mod info;
 mod locate;
 mod nats;
@@ -52,6 +53,7 @@ pub use cluster::Cluster;
 #[cfg(feature = "container")]
 pub use container::{ensure_image, remove_abandoned_containers};
 pub use error::{ServerError, ServerErrorKind};
+pub use go::go_program;
 pub use locate::{Found, find};
 pub use nats::{NatsServer, NatsServerBuilder};
 pub use pins::{NATS_OLDER_VERSIONS, NATS_VERSION, Program, STAN_VERSION};

