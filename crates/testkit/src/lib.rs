@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "check")]
+pub mod check;
 pub mod lease;
 #[cfg(feature = "server")]
 pub mod server;

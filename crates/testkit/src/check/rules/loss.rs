@@ -1,0 +1,59 @@
+use super::super::event::Op;
+use super::super::index::{Index, Lease, NEVER};
+use super::super::verdict::{Params, Verdict};
+
+pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {
+    let mut to_the_end = 0;
+    for lease in &index.leases {
+        deadlines(index, lease, verdict);
+        let deadline = lease.deadline();
+        let over = lease.release.min(lease.revoked).min(index.death(lease.p)).min(index.end);
+        if over <= deadline {
+            continue;
+        }
+        to_the_end += 1;
+        let told = lease.lost <= deadline;
+        if !told && !index.stood_still(lease.p, lease.grant.call, deadline, params.late()) {
+            let text = format!("lease {} came to its deadline, and its holder was not told before", lease.id);
+            verdict.violation([lease.grant.line], text);
+        }
+    }
+    verdict.count("held_to_the_deadline", to_the_end);
+    used_when_over(index, params, verdict);
+    let refused = index.events.iter().filter(|event| event.op == Op::Refuse);
+    let mut count = 0;
+    for event in refused {
+        count += 1;
+        if event.kind.is_some() && !index.stood_still(&event.p, event.t, event.t, params.late()) {
+            let text = format!("the resource was shown lease {:?}, which is over", event.lease);
+            verdict.violation([event.n], text);
+        }
+    }
+    verdict.count("refused", count);
+}
+
+/// A deadline counts from before the request that was confirmed.
+fn deadlines(index: &Index<'_>, lease: &Lease<'_>, verdict: &mut Verdict) {
+    for grant in std::iter::once(&lease.grant).chain(&lease.renewals) {
+        let ttl = index.ttls.max(grant.call, grant.done);
+        if grant.deadline != NEVER && grant.deadline > grant.done.saturating_add(ttl) {
+            let text = format!("lease {} lasts {} ns too long", lease.id, grant.deadline - grant.done - ttl);
+            verdict.violation([grant.line], text);
+        }
+    }
+}
+
+fn used_when_over(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {
+    for entry in &index.entries {
+        let Some(lease) = index.held(entry.p, entry.lease) else { continue };
+        let over = lease.deadline();
+        for used in std::iter::once(entry.start).chain(entry.touches.iter().copied()) {
+            if used > over && !index.stood_still(entry.p, lease.grant.call, used, params.late()) {
+                let late = (used - over) / 1_000_000;
+                let text = format!("lease {} was used {late} ms after its deadline", lease.id);
+                verdict.violation([lease.grant.line, entry.line], text);
+                break;
+            }
+        }
+    }
+}
