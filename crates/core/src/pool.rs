@@ -138,6 +138,11 @@ pub trait LeasePool: fmt::Debug + Send + Sync + 'static {
 
     /// The line in which this handle's callers wait.
     fn line(&self) -> &WaitQueue;
+
+    /// The time that a caller had for waiting is over, and the pool was still full: for pools that tell others.
+    fn waited_in_vain(&self, request: &Request) {
+        let _ = request;
+    }
 }
 
 /// A pool that the caller has authority to manage. Workers need none of this.
@@ -207,6 +212,10 @@ impl<P: LeasePool + ?Sized> LeasePool for Arc<P> {
 
     fn line(&self) -> &WaitQueue {
         (**self).line()
+    }
+
+    fn waited_in_vain(&self, request: &Request) {
+        (**self).waited_in_vain(request);
     }
 }
 

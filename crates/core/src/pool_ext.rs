@@ -108,7 +108,13 @@ pub trait LeasePoolExt: LeasePool {
                 match wait.max {
                     Some(max) => match timeout(max, in_line).await {
                         Ok(got) => got.map(Some),
-                        Err(_) => last.when_time_is_over(),
+                        Err(_) => {
+                            let over = last.when_time_is_over();
+                            if matches!(over, Ok(None)) {
+                                self.waited_in_vain(request);
+                            }
+                            over
+                        }
                     },
                     None => in_line.await.map(Some),
                 }

@@ -159,6 +159,8 @@ pub struct PoolOptions {
     pub(crate) request_timeout: Duration,
     pub(crate) resolve_for: Duration,
     pub(crate) observer: Arc<dyn Observer<GovernorEvent>>,
+    /// The component that choria's events name.
+    pub(crate) lifecycle: Option<Arc<str>>,
 }
 
 impl PoolOptions {
@@ -180,6 +182,19 @@ impl PoolOptions {
         self.observer = Arc::new(observer);
         self
     }
+
+    /// Publishes choria's lifecycle events in the name of that component: grants, releases, waits in vain and
+    /// evictions by this handle, as [`LifecycleEvent`](crate::LifecycleEvent). They are messages that nobody confirms.
+    /// Default: none.
+    ///
+    /// Needs the right to publish to `choria.lifecycle.event.governor.<component>`. Characters that cannot stand there
+    /// become `_`.
+    pub fn lifecycle_events(mut self, component: impl AsRef<str>) -> Self {
+        let refused = |c: char| matches!(c, '.' | '*' | '>') || c.is_whitespace() || c.is_control();
+        let component = component.as_ref().replace(refused, "_");
+        self.lifecycle = Some(component).filter(|component| !component.is_empty()).map(Into::into);
+        self
+    }
 }
 
 impl Default for PoolOptions {
@@ -188,6 +203,7 @@ impl Default for PoolOptions {
             request_timeout: Duration::from_secs(2),
             resolve_for: Duration::from_secs(15),
             observer: Arc::new(Ignore),
+            lifecycle: None,
         }
     }
 }

@@ -45,6 +45,13 @@ pub(crate) struct Protocol {
     pub(crate) expiry_grain: Duration,
 }
 
+impl Protocol {
+    /// The name of the governor whose stream that is.
+    pub(crate) fn name_of<'a>(&self, stream: &'a str) -> &'a str {
+        stream.split_once('_').map_or(stream, |(_, name)| name)
+    }
+}
+
 /// The protocol of that wire.
 pub(crate) fn of(wire: Wire) -> &'static Protocol {
     match wire {

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::try_join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,6 +58,13 @@ impl Stream {
 
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Publishes something that is not worth waiting for: if it cannot be handed over at once, it is dropped.
+    pub(crate) fn publish(&self, subject: String, payload: Bytes) {
+        if self.connection.client().publish(subject, payload).now_or_never().is_none() {
+            tracing::debug!(stream = &*self.name, "no room for a message that nobody waits for");
+        }
     }
 
     async fn api<T: DeserializeOwned>(&self, verb: &str, body: &impl Serialize) -> Result<T, ApiError> {

@@ -41,6 +41,7 @@ struct Inner {
     seen: Mutex<StreamInfo>,
     /// A handle of the pool, made when it is first needed and possible.
     pool: OnceLock<Arc<dyn LeasePoolAdmin>>,
+    options: PoolOptions,
 }
 
 impl GovernorAdmin {
@@ -138,7 +139,19 @@ impl GovernorAdmin {
     }
 
     fn new(name: GovernorName, protocol: &'static Protocol, stream: Stream, info: StreamInfo) -> Self {
-        Self(Arc::new(Inner { name, protocol, stream, seen: Mutex::new(info), pool: OnceLock::new() }))
+        let (seen, pool) = (Mutex::new(info), OnceLock::new());
+        Self(Arc::new(Inner { name, protocol, stream, seen, pool, options: PoolOptions::default() }))
+    }
+
+    /// The same governor, whose [`pool`](Self::pool) is made with these options: time limits, an observer, choria's
+    /// events.
+    #[must_use]
+    pub fn with_options(&self, options: PoolOptions) -> Self {
+        let Inner { name, protocol, stream, seen, .. } = &*self.0;
+        let stream = Stream::new(stream.connection(), stream.name().to_string(), options.request_timeout);
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (name, seen, pool) = (name.clone(), Mutex::new(seen), OnceLock::new());
+        Self(Arc::new(Inner { name, protocol, stream, seen, pool, options }))
     }
 
     /// Its name.
@@ -175,7 +188,7 @@ impl GovernorAdmin {
             return Ok(Arc::clone(pool));
         }
         let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let made = (self.0.protocol.attach)(self.0.stream.clone(), PoolOptions::default(), &seen)?;
+        let made = (self.0.protocol.attach)(self.0.stream.clone(), self.0.options.clone(), &seen)?;
         Ok(Arc::clone(self.0.pool.get_or_init(|| made)))
     }
 

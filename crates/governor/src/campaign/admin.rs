@@ -8,6 +8,7 @@ use super::CampaignPool;
 use crate::config::validate_ttl;
 use crate::event::GovernorEvent;
 use crate::wire::GetMessage;
+use crate::{LifecycleKind, lifecycle};
 
 #[async_trait]
 impl LeasePoolAdmin for CampaignPool {
@@ -51,7 +52,9 @@ impl LeasePoolAdmin for CampaignPool {
         pool.board.lose(id, LossCause::Evicted);
         pool.board.tell(1);
         let age = info.since(message.time).unwrap_or_default();
-        Ok(Some(HeldLease::new(id, FencingToken(id.0), Holder::from_wire(&message.data), age)))
+        let holder = Holder::from_wire(&message.data);
+        lifecycle::announce(pool, LifecycleKind::Eviction, Some(id), &holder);
+        Ok(Some(HeldLease::new(id, FencingToken(id.0), holder, age)))
     }
 
     async fn reset(&self) -> Result<u64, LeaseError> {

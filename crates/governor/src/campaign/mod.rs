@@ -20,7 +20,7 @@ use crate::event::GovernorEvent;
 use crate::pool::{Facts, Handle};
 use crate::stream::Stream;
 use crate::wire::GetMessage;
-use crate::{GovernorConfig, GovernorName, PoolOptions, make, reaper};
+use crate::{GovernorConfig, GovernorName, LifecycleKind, PoolOptions, lifecycle, make, reaper};
 
 /// A [`LeasePool`] that is wire-compatible with choria's governor: one stream, one message a lease.
 ///
@@ -188,6 +188,7 @@ impl CampaignPool {
             pool.emit(&GovernorEvent::EpochChanged { incarnation: pool.board.incarnation() });
         }
         pool.emit(&GovernorEvent::Acquired { id, tries });
+        lifecycle::announce(pool, LifecycleKind::Enter, Some(id), lease.holder());
         lease
     }
 
@@ -253,6 +254,9 @@ impl LeasePool for CampaignPool {
             pool.board.tell(1);
         }
         pool.emit(&GovernorEvent::Released { id, freed });
+        if freed {
+            lifecycle::announce(pool, LifecycleKind::Exit, Some(id), lease.holder());
+        }
         Ok(freed)
     }
 
@@ -273,5 +277,9 @@ impl LeasePool for CampaignPool {
 
     fn line(&self) -> &WaitQueue {
         &self.0.line
+    }
+
+    fn waited_in_vain(&self, request: &Request) {
+        lifecycle::announce(&self.0.pool, LifecycleKind::Timeout, None, request.holder());
     }
 }

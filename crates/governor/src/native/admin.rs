@@ -12,6 +12,7 @@ use super::held::Found;
 use crate::batch::all_entries;
 use crate::event::GovernorEvent;
 use crate::wire::TTL;
+use crate::{LifecycleKind, lifecycle};
 
 /// How often an eviction looks again because its lease was renewed in the meantime.
 const RACES: usize = 10;
@@ -51,6 +52,7 @@ impl LeasePoolAdmin for NativePool {
             if evicted {
                 pool.board.lose(id, LossCause::Evicted);
                 pool.board.tell(held.weight.get());
+                lifecycle::announce(pool, LifecycleKind::Eviction, Some(id), &held.holder);
                 return Ok(Some(held));
             }
         }

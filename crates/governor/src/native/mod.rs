@@ -23,7 +23,7 @@ use crate::board::Live;
 use crate::event::GovernorEvent;
 use crate::pool::Handle;
 use crate::wire::GetMessage;
-use crate::{GovernorConfig, GovernorName, PoolOptions, make, reaper};
+use crate::{GovernorConfig, GovernorName, LifecycleKind, PoolOptions, lifecycle, make, reaper};
 
 /// A [`LeasePool`] whose leases can be renewed: one message with a time to live of its own for each lease, on a
 /// stream that only sluicegate uses. Needs nats-server 2.11.
@@ -248,6 +248,7 @@ impl LeasePool for NativePool {
             pool.emit(&GovernorEvent::EpochChanged { incarnation: pool.board.incarnation() });
         }
         pool.emit(&GovernorEvent::Acquired { id, tries });
+        lifecycle::announce(pool, LifecycleKind::Enter, Some(id), lease.holder());
         Ok(Some(lease))
     }
 
@@ -291,6 +292,9 @@ impl LeasePool for NativePool {
             pool.board.tell(lease.weight().get());
         }
         pool.emit(&GovernorEvent::Released { id, freed });
+        if freed {
+            lifecycle::announce(pool, LifecycleKind::Exit, Some(id), lease.holder());
+        }
         Ok(freed)
     }
 
@@ -308,5 +312,9 @@ impl LeasePool for NativePool {
 
     fn line(&self) -> &WaitQueue {
         &self.0.line
+    }
+
+    fn waited_in_vain(&self, request: &Request) {
+        lifecycle::announce(&self.0.pool, LifecycleKind::Timeout, None, request.holder());
     }
 }

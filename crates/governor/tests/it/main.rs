@@ -1,6 +1,7 @@
 //! The pools against real servers.
 
 mod admin;
+mod choria;
 mod contract;
 mod create;
 mod hints;
