@@ -87,6 +87,7 @@ pub struct Lease {
     holder: Holder,
     weight: NonZeroU32,
     epoch: u64,
+    renewable: bool,
     deadline: Instant,
 }
 
@@ -111,6 +112,7 @@ impl Lease {
             holder: request.holder.clone(),
             weight: request.weight,
             epoch: 0,
+            renewable: false,
             deadline: later(first_send, ttl.mul_f64(Self::USABLE)),
         }
     }
@@ -124,6 +126,17 @@ impl Lease {
     pub fn in_epoch(mut self, epoch: u64) -> Self {
         self.epoch = epoch;
         self
+    }
+
+    /// For pools: the lease can be renewed, or it cannot.
+    pub fn with_renewal(mut self, renewable: bool) -> Self {
+        self.renewable = renewable;
+        self
+    }
+
+    /// Whether its pool can renew it.
+    pub fn is_renewable(&self) -> bool {
+        self.renewable
     }
 
     /// Which life of the pool it is of: a later life has a larger number. Zero: the pool does not know, or has no

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluicegate_core::{Incarnation, LeaseId, LossCause, Observer};
 use tokio::time::Instant;
@@ -7,6 +8,37 @@ use tokio::time::Instant;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GovernorEvent {
+    /// A caller of a [`Governor`](crate::Governor) has to wait.
+    Waiting {
+        /// Behind so many.
+        ahead: usize,
+    },
+    /// A caller of a [`Governor`](crate::Governor) got a permit.
+    Granted {
+        /// For which lease.
+        id: LeaseId,
+        /// After that time.
+        waited: Duration,
+        /// How many permits had the lease before.
+        reuse: u32,
+    },
+    /// A permit's lease went to the next who waits.
+    HandedOn {
+        /// Which.
+        id: LeaseId,
+    },
+    /// A permit's lease is left to its time to live, on purpose.
+    Kept {
+        /// Which.
+        id: LeaseId,
+    },
+    /// A permit's lease could not be given back before its end, or not at all.
+    NotReleased {
+        /// Which.
+        id: LeaseId,
+        /// What the pool said last.
+        error: String,
+    },
     /// A lease was granted.
     Acquired {
         /// Which.
@@ -75,6 +107,15 @@ impl Emitter {
     pub(crate) fn emit(&self, event: &GovernorEvent) {
         let stream = &*self.stream;
         match event {
+            GovernorEvent::Waiting { ahead } => tracing::debug!(stream, ahead, "waiting"),
+            GovernorEvent::Granted { id, waited, reuse } => {
+                tracing::debug!(stream, %id, waited_seconds = waited.as_secs_f64(), reuse, "permit granted");
+            }
+            GovernorEvent::HandedOn { id } => tracing::debug!(stream, %id, "lease handed on"),
+            GovernorEvent::Kept { id } => tracing::debug!(stream, %id, "lease kept"),
+            GovernorEvent::NotReleased { id, error } => {
+                tracing::warn!(stream, %id, error, "lease not released: it ends with its time to live");
+            }
             GovernorEvent::Acquired { id, tries } => tracing::debug!(stream, %id, tries, "lease acquired"),
             GovernorEvent::Full => tracing::trace!(stream, "full"),
             GovernorEvent::Released { id, freed } => tracing::debug!(stream, %id, freed, "lease released"),

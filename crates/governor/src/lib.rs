@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod event;
 mod forecast;
+mod governor;
 mod lifecycle;
 mod make;
 mod name;
@@ -24,6 +25,10 @@ pub use admin::{Filter, GovernorAdmin, GovernorSummary, GovernorView, Warning};
 pub use campaign::CampaignPool;
 pub use config::{Force, GovernorConfig, PoolOptions, Wire};
 pub use event::GovernorEvent;
+pub use governor::{
+    CloseReport, Cohort, Fence, Governor, GovernorBuilder, GovernorError, GovernorErrorKind, Grant, Permit,
+    ReleaseError, Released, RunError,
+};
 pub use lifecycle::{LifecycleError, LifecycleEvent, LifecycleKind};
 pub use name::{GovernorName, NameError};
 pub use native::NativePool;

@@ -189,7 +189,8 @@ impl LeasePool for MemoryPool {
             let context = format!("weight {} is above the limit {}", request.slots(), state.limit());
             return Err(LeaseError::new(LeaseErrorKind::Invalid, context));
         }
-        Ok(state.acquire(self.0.id, request, Instant::now()))
+        let lease = state.acquire(self.0.id, request, Instant::now());
+        Ok(lease.map(|lease| lease.with_renewal(self.0.shared.renewable)))
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Lease, LeaseError> {

@@ -239,7 +239,8 @@ impl LeasePool for NativePool {
         let id = LeaseId(sequence);
         let last = sequence + u64::from(weight.get() - 1);
         let lease = Lease::granted(id, FencingToken(last), request, first_send, attempt.ttl)
-            .in_epoch(pool.board.epoch());
+            .in_epoch(pool.board.epoch())
+            .with_renewal(true);
         let mut live = Live::new(&lease, attempt.subject, attempt.id, first_send);
         if weight > NonZeroU32::MIN {
             live = live.of_several((sequence..=last).collect());

@@ -4,6 +4,7 @@ mod admin;
 mod choria;
 mod contract;
 mod create;
+mod governor;
 mod hints;
 mod interop;
 mod leaks;
@@ -12,6 +13,7 @@ mod native;
 #[path = "../common/peer.rs"]
 mod peer;
 mod permissions;
+mod permits;
 mod support;
 #[path = "../common/turns.rs"]
 mod turns;
