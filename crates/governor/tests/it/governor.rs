@@ -23,7 +23,7 @@ const TTL: Duration = Duration::from_secs(10);
 const MILLI: Duration = Duration::from_millis(1);
 
 fn holder() -> Holder {
-    Holder::try_new("worker").unwrap()
+    Holder::try_new("worker").expect("a holder")
 }
 
 /// As a campaign governor is: leases cannot be renewed.
@@ -36,7 +36,7 @@ fn governor(pool: &(impl LeasePool + Clone)) -> GovernorBuilder {
 }
 
 async fn held(pool: &impl LeasePool) -> usize {
-    pool.held().await.unwrap().len()
+    pool.held().await.expect("an answer").len()
 }
 
 #[tokio::test(start_paused = true)]
