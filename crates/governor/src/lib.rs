@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adaptive;
 mod admin;
 mod attempt;
 mod backoff;
@@ -21,6 +22,10 @@ mod reaper;
 mod stream;
 mod wire;
 
+pub use adaptive::{
+    AdaptiveConfig, AdaptiveEvent, AdaptiveLimit, AdaptiveLimitBuilder, Aimd, Outcome, Reason, Recorder,
+    Window,
+};
 pub use admin::{Filter, GovernorAdmin, GovernorSummary, GovernorView, Warning};
 pub use campaign::CampaignPool;
 pub use config::{Force, GovernorConfig, PoolOptions, Wire};

@@ -1,5 +1,6 @@
 //! The pools against real servers.
 
+mod adaptive;
 mod admin;
 mod choria;
 mod contract;
