@@ -26,6 +26,8 @@ pub(crate) struct Live {
     pub(crate) entries: Vec<u64>,
     /// A renewal is under way or was never answered: the newest message may be a later one than `token`.
     pub(crate) in_doubt: bool,
+    /// It was told that renewals are missed.
+    missed: bool,
     /// Its holder gives it back: that it disappears is no loss.
     releasing: bool,
 }
@@ -41,6 +43,7 @@ impl Live {
             early: None,
             entries: Vec::new(),
             in_doubt: false,
+            missed: false,
             releasing: false,
         }
     }
@@ -134,6 +137,7 @@ impl Leases {
             live.deadline = lease.deadline();
             live.first_send = first_send;
             live.in_doubt = false;
+            live.missed = false;
             live.early = None;
         }
     }
@@ -158,6 +162,14 @@ impl Leases {
         if let Some(live) = self.live.get_mut(&id) {
             live.in_doubt = true;
         }
+    }
+
+    /// Whether it was not renewed for so long, told once.
+    pub(super) fn misses_renewals(&mut self, id: LeaseId, long: Duration) -> bool {
+        let Some(live) = self.live.get_mut(&id) else { return false };
+        let news = !live.missed && live.first_send.elapsed() >= long;
+        live.missed |= news;
+        news
     }
 
     pub(super) fn releasing(&mut self, id: LeaseId) {

@@ -225,6 +225,11 @@ impl Board {
         state.leases.get(id).cloned()
     }
 
+    /// Whether a lease was not renewed for so long, told once.
+    pub(crate) fn misses_renewals(&self, id: LeaseId, long: Duration) -> bool {
+        self.lock().leases.misses_renewals(id, long)
+    }
+
     /// A release is about to be sent.
     pub(crate) fn releasing(&self, id: LeaseId) {
         self.lock().leases.releasing(id);

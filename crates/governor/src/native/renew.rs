@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use sluicegate_core::{FencingToken, Lease, LeaseError, LeaseErrorKind, later};
 use sluicegate_nats::async_nats::{HeaderMap, header};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::{NATS_TTL, ttl_header};
 use crate::backoff;
@@ -29,7 +29,7 @@ pub(super) async fn renew(pool: &Pool, lease: &Lease) -> Result<Lease, LeaseErro
     let ttl = pool.board.ttl();
     let give_up = live.deadline.min(later(Instant::now(), pool.options.resolve_for));
     let round = Round { pool, lease, live: &live, ttl, give_up };
-    let outcome = match tell_if_late(&round, round.run()).await {
+    let outcome = match round.run().await {
         Ok(Written { sequence, sent }) => {
             let renewed = lease.renewed(FencingToken(sequence), sent, ttl);
             pool.board.renewed(&renewed, sent);
@@ -49,23 +49,6 @@ pub(super) async fn renew(pool: &Pool, lease: &Lease) -> Result<Lease, LeaseErro
             Err(lost(lease))
         }
     }
-}
-
-/// Tells when the time for two renewals has passed without one.
-async fn tell_if_late<T>(round: &Round<'_>, run: impl Future<Output = T>) -> T {
-    let Round { pool, lease, live, ttl, .. } = round;
-    let late = live.first_send + *ttl * 2 / 3;
-    if Instant::now() >= late {
-        return run.await;
-    }
-    tokio::pin!(run);
-    tokio::select! {
-        biased;
-        outcome = &mut run => return outcome,
-        () = sleep_until(late) => {}
-    }
-    pool.emit(&GovernorEvent::RenewalsMissed { id: lease.id(), deadline: live.deadline });
-    run.await
 }
 
 /// A message that was stored, and when the request for it left.
@@ -169,6 +152,10 @@ impl Round<'_> {
                 }
                 Answer::Refused(error) => return Err(Failure::Failed(error)),
             };
+            if pool.board.misses_renewals(self.lease.id(), self.ttl * 2 / 3) {
+                let (id, deadline) = (self.lease.id(), self.live.deadline);
+                pool.emit(&GovernorEvent::RenewalsMissed { id, deadline });
+            }
             if unanswered.is_none() {
                 return Err(Failure::Failed(error));
             }
