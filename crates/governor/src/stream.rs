@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::error;
 use crate::wire::{
-    CountSubjects, DeleteMessage, Done, Found, GetMessage, PurgeSubject, Purged, StoredConfig, StoredMessage,
-    StreamInfo,
+    CountSubjects, DeleteMessage, Done, Found, GetMessage, MadeConsumer, NewConsumer, PurgeSubject, Purged,
+    StoredConfig, StoredMessage, StreamInfo,
 };
 
 /// A walk through more messages than this ends with an error: no governor has so many.
@@ -142,13 +142,28 @@ impl Stream {
         }
     }
 
+    /// The stream, with the number of messages by subject, of the subjects that match.
+    pub(crate) async fn info_of(&self, filter: &str) -> Result<StreamInfo, LeaseError> {
+        let counted = self.api("INFO", &CountSubjects { subjects_filter: filter }).await;
+        counted.map_err(|error| error::read(&self.name, error))
+    }
+
     /// How many subjects that match have a message.
     pub(crate) async fn count_matching(&self, filter: &str) -> Result<usize, LeaseError> {
-        let info: StreamInfo = self
-            .api("INFO", &CountSubjects { subjects_filter: filter })
-            .await
-            .map_err(|error| error::read(&self.name, error))?;
-        Ok(info.state.subjects.map_or(0, |subjects| subjects.len()))
+        Ok(self.info_of(filter).await?.state.subjects.map_or(0, |subjects| subjects.len()))
+    }
+
+    /// Has all messages delivered to that subject.
+    pub(crate) async fn consume(
+        &self,
+        deliver_subject: &str,
+        heartbeat: Duration,
+        forgotten: Duration,
+    ) -> Result<MadeConsumer, LeaseError> {
+        let wanted = NewConsumer::ordered(&self.name, deliver_subject, heartbeat, forgotten);
+        let verb = format!("CONSUMER.CREATE.{}", self.name);
+        let made = self.connection.api(&verb, &wanted, self.timeout).await;
+        made.map_err(|error| error::read(&self.name, error))
     }
 
     pub(crate) async fn get(&self, which: GetMessage<'_>) -> Result<Option<StoredMessage>, LeaseError> {

@@ -36,7 +36,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     held: |messages| group(messages).into_iter().map(|found| found.lease).collect(),
     attach: |stream, options, info| {
         let handle = Handle::attach(&PROTOCOL, stream, options, info)?;
-        Ok(Arc::new(NativePool(handle)))
+        Ok(Arc::new(NativePool::over(handle)))
     },
     renewable: true,
     ttl_applies_to_held: false,

@@ -1,9 +1,13 @@
 mod admin;
 mod facts;
+mod feed;
 mod held;
 mod renew;
+mod view;
+mod watch;
 
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +21,7 @@ use sluicegate_nats::Connection;
 
 pub(crate) use self::facts::{PROTOCOL, validate_ttl};
 use self::held::Found;
+use self::watch::Watch;
 use crate::attempt::{Attempt, Granted, campaign};
 use crate::batch::all_entries;
 use crate::board::Live;
@@ -34,7 +39,21 @@ use crate::{GovernorConfig, GovernorName, LifecycleKind, PoolOptions, lifecycle,
 /// When the last clone is dropped, abandoned attempts are still resolved for a few seconds by tasks of the runtime
 /// in which the handle was made; [`close`](Self::close) waits for them.
 #[derive(Clone, Debug)]
-pub struct NativePool(Arc<Handle>);
+pub struct NativePool(Arc<Native>);
+
+#[derive(Debug)]
+struct Native {
+    handle: Arc<Handle>,
+    watch: Arc<Watch>,
+}
+
+impl Deref for Native {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
 
 impl NativePool {
     /// Makes the governor, or binds to one that is exactly so. The ttl has to be whole seconds, and a subject cannot
@@ -58,7 +77,7 @@ impl NativePool {
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
         let (stream, info) = make::create(&PROTOCOL, connection, config, &options).await?;
-        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self::over)
     }
 
     /// Makes the governor, or changes limit, ttl and replicas to what is wanted. Nothing is written if all is so
@@ -80,7 +99,7 @@ impl NativePool {
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
         let (stream, info, _) = make::ensure(&PROTOCOL, connection, config, &options).await?;
-        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self::over)
     }
 
     /// Attaches to a governor that exists: reads limit and ttl, changes nothing.
@@ -103,7 +122,12 @@ impl NativePool {
     ) -> Result<Self, LeaseError> {
         let (stream, info) =
             make::bind(&PROTOCOL, connection, &GovernorName::try_new(name)?, &options).await?;
-        Handle::attach(&PROTOCOL, stream, options, &info).map(Self)
+        Handle::attach(&PROTOCOL, stream, options, &info).map(Self::over)
+    }
+
+    fn over(handle: Arc<Handle>) -> Self {
+        let watch = Watch::new(&handle.pool);
+        Self(Arc::new(Native { handle, watch }))
     }
 
     /// The connection that it uses.
@@ -300,11 +324,18 @@ impl LeasePool for NativePool {
     }
 
     async fn held(&self) -> Result<Vec<HeldLease>, LeaseError> {
+        if let Some(held) = self.0.watch.held().await? {
+            return Ok(held);
+        }
         Ok(self.find_all().await?.into_iter().map(|found| found.lease).collect())
     }
 
     async fn freed(&self) -> NonZeroU32 {
-        self.0.freed().await
+        tokio::select! {
+            biased;
+            slots = self.0.handle.freed() => slots,
+            slots = self.0.watch.next_expiry() => slots,
+        }
     }
 
     async fn lost(&self, lease: &Lease) -> LossCause {

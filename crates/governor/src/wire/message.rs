@@ -80,6 +80,19 @@ pub(crate) struct StoredMessage {
 }
 
 impl StoredMessage {
+    /// One that was not read from the stream but told of, and the header that matters.
+    pub(crate) fn seen(
+        subject: &str,
+        seq: u64,
+        lease: Option<&str>,
+        data: &[u8],
+        time: OffsetDateTime,
+    ) -> Self {
+        let headers = lease.map(|lease| format!("{}: {lease}\r\n", super::LEASE_HEADER));
+        let headers = headers.unwrap_or_default().into_bytes();
+        Self { subject: subject.to_owned(), seq, headers, data: data.to_vec(), time }
+    }
+
     /// The first value of that header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.split(|byte| *byte == b'\n').find_map(|line| {

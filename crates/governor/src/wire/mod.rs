@@ -2,12 +2,14 @@
 //! (spacing, order and further fields differ between versions).
 
 mod ack;
+mod consumer;
 mod listing;
 mod message;
 mod stream_config;
 mod stream_info;
 
 pub(crate) use ack::{Answer, read_answer};
+pub(crate) use consumer::{MadeConsumer, NewConsumer};
 pub(crate) use listing::{Page, PageRequest};
 pub(crate) use message::{
     CountSubjects, DeleteMessage, Done, Found, GetMessage, PurgeSubject, Purged, StoredMessage,

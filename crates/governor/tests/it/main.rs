@@ -18,5 +18,6 @@ mod permits;
 mod support;
 #[path = "../common/turns.rs"]
 mod turns;
+mod watcher;
 mod weights;
 mod wire;
