@@ -6,7 +6,7 @@
 //! $ cargo run -p sluicegate-examples --bin one-at-a-time -- nats://127.0.0.1:4222
 //! ```
 //!
-//! A governor is advisory unless the resource that it protects checks the fencing token: hand `lease.token()` to
+//! A governor is advisory unless the resource that it protects checks the fencing token: hand `permit.token()` to
 //! whatever you write to.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
@@ -15,8 +15,8 @@ use std::error::Error;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use sluicegate_core::{Holder, LeasePool, LeasePoolExt, Request, Wait};
-use sluicegate_governor::{CampaignPool, GovernorConfig};
+use sluicegate_core::{Holder, LeasePool};
+use sluicegate_governor::{CampaignPool, Governor, GovernorConfig};
 use sluicegate_nats::{Settings, connect};
 use tokio::time::sleep;
 
@@ -28,18 +28,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pool = CampaignPool::ensure(&connection, &config).await?;
 
     let holder = Holder::try_new(format!("process {}", std::process::id()))?;
+    let governor = Governor::builder(pool.clone(), holder.clone()).max_wait(Duration::from_secs(60)).build();
     println!("{holder}: waiting for the slot");
-    let wait = Wait::new().at_most(Duration::from_secs(60));
-    let Some(lease) = pool.acquire(&Request::new(holder.clone()), &wait).await? else {
-        println!("{holder}: still taken after a minute by {:?}", pool.held().await?);
-        return Ok(());
+    let permit = match governor.acquire().await {
+        Ok(permit) => permit,
+        Err(error) if error.is_timeout() => {
+            println!("{holder}: still taken after a minute by {:?}", pool.held().await?);
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
     };
-    println!("{holder}: has it, token {}, for {:?}", lease.token(), lease.remaining());
+    println!("{holder}: has it, token {}, for {:?}", permit.token(), permit.lease().remaining());
     tokio::select! {
         () = sleep(Duration::from_secs(2)) => println!("{holder}: done"),
-        cause = pool.lost(&lease) => println!("{holder}: lost the slot: {cause}"),
+        cause = permit.lost() => println!("{holder}: lost the slot: {cause}"),
     }
-    let freed = pool.release(&lease).await?;
-    println!("{holder}: {}", if freed { "gave it back" } else { "it was gone already" });
+    println!("{holder}: {:?}", permit.release().await?);
     Ok(())
 }
