@@ -163,6 +163,8 @@ pub(crate) async fn campaign(
     make: impl Fn() -> Attempt,
 ) -> Result<Option<Granted>, LeaseError> {
     let give_up = later(Instant::now(), pool.options.resolve_for);
+    // Whoever cannot hear the answer must not ask: the slot would be nobody's until it expires.
+    pool.stream.prove_hearing(&pool.subject()).await?;
     let mut tries = 0;
     loop {
         let attempt = make();
@@ -257,6 +259,8 @@ async fn settle(
                 pending.settle();
                 return Err(error);
             }
+            // The reaper looks again once there is a connection that hears.
+            Answer::Unheard(error) => return Err(error),
             Answer::Conflict { .. } if !unanswered => {
                 pending.settle();
                 return Err(unexpected(attempt));

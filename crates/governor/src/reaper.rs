@@ -89,6 +89,7 @@ async fn resolve(pool: &Pool, mut attempt: Attempt) -> bool {
             Answer::InProcess
             | Answer::Silence(_)
             | Answer::NotConnected(_)
+            | Answer::Unheard(_)
             | Answer::Refused(_)
             | Answer::Landed
             | Answer::Conflict { .. } => {}

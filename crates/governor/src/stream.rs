@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use futures::future::try_join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluicegate_core::{LeaseError, LeaseErrorKind};
+use sluicegate_nats::async_nats::{HeaderMap, header};
 use sluicegate_nats::{ApiError, ApiErrorKind, Connection, RequestErrorKind, code};
 use tokio::time::Instant;
 
@@ -21,6 +23,9 @@ const LONGEST_WALK: usize = 1_000_000;
 
 /// How many messages are fetched at the same time.
 const WIDEST_WALK: usize = 32;
+
+/// The name of no stream: servers refuse it.
+const NO_STREAM: &str = "none.of.that.name";
 
 /// What became of one try to delete a message, or several.
 #[derive(Debug)]
@@ -41,11 +46,14 @@ pub(crate) struct Stream {
     connection: Connection,
     name: Arc<str>,
     timeout: Duration,
+    /// Some request was answered: the inbox works.
+    heard: Arc<AtomicBool>,
 }
 
 impl Stream {
     pub(crate) fn new(connection: &Connection, name: String, timeout: Duration) -> Self {
-        Self { connection: connection.clone(), name: name.into(), timeout }
+        let heard = Arc::new(AtomicBool::new(false));
+        Self { connection: connection.clone(), name: name.into(), timeout, heard }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -68,7 +76,28 @@ impl Stream {
     }
 
     async fn api<T: DeserializeOwned>(&self, verb: &str, body: &impl Serialize) -> Result<T, ApiError> {
-        self.connection.api(&format!("STREAM.{verb}.{}", self.name), body, self.timeout).await
+        let answer = self.connection.api(&format!("STREAM.{verb}.{}", self.name), body, self.timeout).await;
+        if answer.as_ref().err().is_none_or(|error| matches!(error.kind(), ApiErrorKind::Server { .. })) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Makes certain that answers reach us, unless some did already: asks for something that no server does, because
+    /// it expects another stream, but answers. Needs no other right than that to campaign.
+    pub(crate) async fn prove_hearing(&self, subject: &str) -> Result<(), LeaseError> {
+        if self.heard.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::NATS_EXPECTED_STREAM, NO_STREAM);
+        match self.connection.request(subject, Some(headers), Bytes::new(), self.timeout).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {}
+            Err(error) => return Err(error::read(&self.name, error.into())),
+        }
+        self.heard.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(crate) async fn info(&self) -> Result<StreamInfo, LeaseError> {
@@ -122,7 +151,10 @@ impl Stream {
                     Deleted::NoStream
                 }
                 _ => {
-                    let unanswered = error.is_unknown();
+                    // A denied inbox keeps the answer from us, not the request from the server.
+                    let denied = error.kind() == ApiErrorKind::Request(RequestErrorKind::NotPermitted);
+                    let subject = self.connection.api_subject(&format!("STREAM.MSG.DELETE.{}", self.name));
+                    let unanswered = error.is_unknown() || denied && error.subject() != subject;
                     Deleted::Failed { error: error::write(&self.name, error), unanswered }
                 }
             },

@@ -150,7 +150,7 @@ impl Round<'_> {
                     let context = format!("lease {id} cannot be renewed now: the stream is over its limit");
                     return Err(Failure::Failed(LeaseError::new(LeaseErrorKind::Transient, context)));
                 }
-                Answer::Refused(error) => return Err(Failure::Failed(error)),
+                Answer::Refused(error) | Answer::Unheard(error) => return Err(Failure::Failed(error)),
             };
             if pool.board.misses_renewals(self.lease.id(), self.ttl * 2 / 3) {
                 let (id, deadline) = (self.lease.id(), self.live.deadline);

@@ -23,6 +23,9 @@ pub(crate) enum Answer {
     NotConnected(ApiError),
     /// No answer, or none that can be read: unknown.
     Silence(ApiError),
+    /// The answer cannot be heard, because this user may not subscribe to its own inbox: unknown, and nothing that is
+    /// asked over this connection will ever be answered.
+    Unheard(LeaseError),
     /// Not stored, and trying again as it is leads nowhere.
     Refused(LeaseError),
 }
@@ -44,6 +47,10 @@ fn failed(stream: &str, subject: &str, error: ApiError) -> Answer {
         ApiErrorKind::Request(RequestErrorKind::NoResponders) => Answer::NobodyListens(error),
         ApiErrorKind::Request(RequestErrorKind::NotConnected) => Answer::NotConnected(error),
         _ if error.is_unknown() => Answer::Silence(error),
+        // Not the publish is denied.
+        ApiErrorKind::Request(RequestErrorKind::NotPermitted) if error.subject() != subject => {
+            Answer::Unheard(error::write(stream, error))
+        }
         _ => Answer::Refused(error::write(stream, error)),
     }
 }
