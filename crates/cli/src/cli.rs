@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluicegate_nats::ConnectArgs;
 
+use crate::governor::GovernorArgs;
 use crate::output::Format;
 
 /// Flow control on NATS: who may work, how fast, with how many hands, and how messages get there.
@@ -32,6 +33,35 @@ pub(crate) struct OutputArgs {
     /// More on stderr: -v debug, -vv trace. SLUICEGATE_LOG takes a tracing filter.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// TSV begins with the names of its columns.
+    #[arg(long, global = true)]
+    pub(crate) header: bool,
+    /// Colour on a terminal; also NO_COLOR, CLICOLOR_FORCE and CLICOLOR.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// Shape of log records on stderr; default: human on a terminal, logfmt elsewhere.
+    #[arg(long, global = true, value_name = "SHAPE")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Do not ask before something is taken away from others.
+    #[arg(short, long, global = true)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Sentences.
+    Human,
+    /// `key=value` pairs, one line a record.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
 }
 
 impl OutputArgs {
@@ -44,6 +74,7 @@ impl OutputArgs {
 pub(crate) enum Command {
     /// The main job, from end to end, with checks measured at the store [impact: none in memory, rw on a server]
     Demo(DemoArgs),
+    Governor(GovernorArgs),
 }
 
 /// Orders arrive in two bursts on a stream with a durable consumer; an autoscaler takes the workers 0 → n → 0; each

@@ -11,6 +11,8 @@ pub(crate) enum Code {
     AlreadyExists,
     /// Something else is in the way.
     Conflict,
+    /// No slot was free in time, or in this period.
+    NoSlot,
     /// No answer in time.
     Timeout,
     /// NATS cannot be reached.
@@ -19,6 +21,10 @@ pub(crate) enum Code {
     Auth,
     /// The server denies a subject.
     NotPermitted,
+    /// The lease ended while the work it protected was under way.
+    LeaseLost,
+    /// A command that was to be run is not there (127), or cannot be executed (126).
+    ExecFailed(u8),
     /// A context that was named does not exist.
     ContextNotFound,
     /// A configuration, context or secret cannot be used.
@@ -42,10 +48,13 @@ impl Code {
             Self::NotFound => "not_found",
             Self::AlreadyExists => "already_exists",
             Self::Conflict => "conflict",
+            Self::NoSlot => "no_slot",
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
             Self::Auth => "auth",
             Self::NotPermitted => "not_permitted",
+            Self::LeaseLost => "lease_lost",
+            Self::ExecFailed(_) => "exec_failed",
             Self::ContextNotFound => "context_not_found",
             Self::ConfigInvalid => "config_invalid",
             Self::UnsupportedSetting => "unsupported_setting",
@@ -60,8 +69,11 @@ impl Code {
         match self {
             Self::Usage => 2,
             Self::Unreachable => 74,
+            Self::NoSlot => 75,
+            Self::LeaseLost => 76,
             Self::Auth | Self::NotPermitted => 77,
             Self::ContextNotFound | Self::ConfigInvalid | Self::UnsupportedSetting => 78,
+            Self::ExecFailed(exit) => exit,
             Self::Interrupted(signal) => 128 + signal,
             Self::NotFound
             | Self::AlreadyExists

@@ -4,12 +4,13 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::code::Code;
-use crate::output::Format;
+use crate::output::{Format, escape};
 
 /// What a command reports when it fails: a code for scripts, a message, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct CliError {
     code: Code,
+    exit: Option<u8>,
     message: String,
     help: Option<String>,
     nats_code: Option<u64>,
@@ -19,7 +20,15 @@ pub(crate) struct CliError {
 
 impl CliError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None, nats_code: None, subject: None, causes: Vec::new() }
+        Self {
+            code,
+            exit: None,
+            message: message.into(),
+            help: None,
+            nats_code: None,
+            subject: None,
+            causes: Vec::new(),
+        }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -47,8 +56,18 @@ impl CliError {
         self
     }
 
+    /// Ends the process with another exit code than that of the error code.
+    pub(crate) fn exits(mut self, exit: u8) -> Self {
+        self.exit = Some(exit);
+        self
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.code
+    }
+
+    pub(crate) fn exit(&self) -> u8 {
+        self.exit.unwrap_or_else(|| self.code.exit())
     }
 
     /// What goes to stderr: prose, or one line of JSON where the output is JSON.
@@ -59,7 +78,7 @@ impl CliError {
                     code: self.code.name(),
                     message: &self.message,
                     help: self.help.as_deref(),
-                    exit: self.code.exit(),
+                    exit: self.exit(),
                     nats_code: self.nats_code,
                     subject: self.subject.as_deref(),
                     cause: &self.causes,
@@ -67,14 +86,14 @@ impl CliError {
             };
             return serde_json::to_string(&document).unwrap_or_else(|_| self.to_string());
         }
-        let mut text = format!("sluicegate: error: {self}");
+        let mut text = format!("sluicegate: error: {}", escape(&self.message));
         if let Some(help) = &self.help {
             text.push_str("\n  help: ");
-            text.push_str(help);
+            text.push_str(&escape(help));
         }
         for cause in self.causes.iter().filter(|_| verbose) {
             text.push_str("\n  because: ");
-            text.push_str(cause);
+            text.push_str(&escape(cause));
         }
         text
     }

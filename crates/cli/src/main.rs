@@ -3,16 +3,20 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 #![cfg_attr(
     not(feature = "demo"),
-    allow(dead_code, reason = "so far only the demo's server fails in these ways")
+    allow(dead_code, reason = "only the demo's server fails in some of these ways")
 )]
 
 mod cli;
 mod code;
+mod color;
+mod confirm;
 mod demo;
 mod error;
 mod failure;
+mod governor;
 mod log;
 mod output;
+mod session;
 mod signal;
 
 use std::process::ExitCode;
@@ -30,17 +34,18 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    log::init(cli.output.verbose, cli.output.quiet);
+    log::init(&cli.output, cli.connect.wants_trace());
     let (format, verbose) = (cli.output.format(), cli.output.verbose > 0);
     let outcome = match &cli.command {
-        Command::Demo(args) => demo::run(args, &cli.connect, &cli.output),
+        Command::Demo(args) => demo::run(args, &cli.connect, &cli.output).map(|()| 0),
+        Command::Governor(args) => governor::run(args, &cli.connect, &cli.output),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(Failure::BrokenPipe) => ExitCode::from(BROKEN_PIPE),
         Err(Failure::Error(error)) => {
             output::note(&error.render(format, verbose));
-            ExitCode::from(error.code().exit())
+            ExitCode::from(error.exit())
         }
     }
 }
@@ -71,7 +76,9 @@ impl From<std::io::Error> for Failure {
 
 /// Help and version are data; everything else that clap says is a usage error, as JSON where JSON was asked for.
 fn usage(error: &clap::Error) -> ExitCode {
-    let wanted_json = std::env::args().any(|arg| matches!(arg.as_str(), "-j" | "--json" | "--format=json"));
+    // What stands behind `--` is somebody else's.
+    let mut ours = std::env::args_os().take_while(|arg| arg != "--");
+    let wanted_json = ours.any(|arg| ["-j", "--json", "--format=json"].iter().any(|json| arg == *json));
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Clap prints help to stdout, errors to stderr, and colours only what goes to a terminal.
@@ -80,7 +87,8 @@ fn usage(error: &clap::Error) -> ExitCode {
         }
         _ if wanted_json => {
             let text = error.render().to_string();
-            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let first: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            let message = first.join(" ").trim_start_matches("error: ").to_owned();
             let help = "sluicegate --help";
             output::note(&CliError::new(Code::Usage, message).help(help).render(Format::Json, false));
             ExitCode::from(Code::Usage.exit())

@@ -20,8 +20,6 @@ mod pool;
 mod protocol;
 mod reaper;
 mod stream;
-#[cfg(feature = "tower")]
-mod tower;
 mod wire;
 
 pub use adaptive::{
@@ -39,5 +37,3 @@ pub use governor::{
 pub use lifecycle::{LifecycleError, LifecycleEvent, LifecycleKind};
 pub use name::{GovernorName, NameError};
 pub use native::NativePool;
-#[cfg(feature = "tower")]
-pub use tower::{GovernorLayer, GovernorService, LayerError};

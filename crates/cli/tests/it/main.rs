@@ -4,6 +4,7 @@
 
 #[cfg(feature = "demo")]
 mod bad_input;
+mod governor;
 mod memory;
 #[cfg(feature = "demo")]
 mod server;

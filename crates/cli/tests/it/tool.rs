@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use serde_json::Value;
+use sluicegate_testkit::server::NatsServer;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -49,6 +50,18 @@ pub(crate) fn tool(args: &[&str]) -> Command {
     command
 }
 
+/// The tool on that server.
+pub(crate) fn tool_on(server: &NatsServer, args: &[&str]) -> Command {
+    let mut command = tool(args);
+    command.env("NATS_URL", server.url());
+    command
+}
+
+/// Runs it to its end on that server.
+pub(crate) async fn run_on(server: &NatsServer, args: &[&str]) -> Ended {
+    ended(tool_on(server, args).spawn().unwrap()).await
+}
+
 /// Runs it to its end.
 pub(crate) async fn run(args: &[&str]) -> Ended {
     ended(tool(args).spawn().unwrap()).await
@@ -86,6 +99,11 @@ pub(crate) async fn until_says(child: &mut Child, text: &str) -> tokio::task::Jo
 
 /// Sends a signal by its name, as a shell would.
 pub(crate) async fn signal(child: &Child, name: &str) {
-    let pid = child.id().unwrap().to_string();
+    kill(child.id().unwrap(), name).await;
+}
+
+/// The same to any process.
+pub(crate) async fn kill(pid: u32, name: &str) {
+    let pid = pid.to_string();
     assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
 }

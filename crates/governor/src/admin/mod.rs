@@ -210,6 +210,18 @@ impl GovernorAdmin {
         Ok(())
     }
 
+    /// The governor as it is now: one request, which needs the right to `STREAM.INFO` only.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotPermitted`, `Transient`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn summary(&self) -> Result<GovernorSummary, LeaseError> {
+        let info = self.look().await?;
+        Ok(GovernorSummary::new(self.0.name.as_str(), self.0.protocol, &info))
+    }
+
     /// The governor as it is now, and who holds it.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! From the libraries' errors to codes, messages and remedies: the one place where that is decided.
 
+mod governor;
+
 use std::error::Error;
 
 use sluicegate_autoscaler::{ScalerError, ScalerErrorKind};
@@ -7,6 +9,7 @@ use sluicegate_core::{LeaseError, LeaseErrorKind};
 use sluicegate_nats::{ApiError, ApiErrorKind, ConnectError, ConnectErrorKind, RequestErrorKind, code};
 use sluicegate_streaming_client::{ErrorKind as StreamErrorKind, PublishError, StreamError};
 
+pub(crate) use self::governor::governor;
 use crate::code::Code;
 use crate::error::CliError;
 

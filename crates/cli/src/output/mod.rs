@@ -1,10 +1,17 @@
 //! What goes to stdout, and in which shape: the destination picks the format.
 
+mod block;
+mod grid;
+mod text;
+
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use serde::Serialize;
+
+pub(crate) use self::block::Block;
+pub(crate) use self::grid::{Cell, Column, Grid, Kind};
+pub(crate) use self::text::{age, clock, escape, exact, millis, thousands, timestamp};
 
 use crate::code::Code;
 use crate::error::CliError;
@@ -51,6 +58,21 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Writes lines to stdout, and nothing at all if there are none.
+///
+/// # Errors
+/// As `print`.
+pub(crate) fn print_lines(text: &str) -> io::Result<()> {
+    if text.is_empty() { Ok(()) } else { print(text) }
+}
+
+/// How wide the terminal behind stdout is, if there is one.
+pub(crate) fn width() -> Option<u16> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+    size.map(|size| size.ws_col).filter(|columns| *columns > 0)
+}
+
 /// Writes one line to stderr; nobody is left to be told if that fails.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
@@ -62,64 +84,26 @@ pub(crate) fn json(document: &impl Serialize) -> Result<String, CliError> {
         .map_err(|error| CliError::new(Code::Internal, "the result is no JSON").caused_by(&error))
 }
 
-/// Borders as the `nats` tool draws them.
-const ROUNDED: TableStyle = TableStyle::new()
-    .top_border(LineStyle::new('╭', '─', '┬', '╮'))
-    .header_lines(ContentLineStyle::new('│', '│', '│'))
-    .header_separator(LineStyle::new('├', '─', '┼', '┤'))
-    .content_lines(ContentLineStyle::new('│', '│', '│'))
-    .bottom_border(LineStyle::new('╰', '─', '┴', '╯'));
-
 /// A table with a header; columns from `numbers` on stand to the right.
 pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: &[[String; N]],
     numbers: std::ops::Range<usize>,
 ) -> String {
-    let mut table = Table::new();
-    table.load_style(ROUNDED);
-    table.set_header(header).add_rows(rows.iter().map(|row| row.as_slice()));
-    for index in numbers {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt()
+    let kinds: Vec<_> =
+        (0..N).map(|i| if numbers.contains(&i) { Kind::Number } else { Kind::Text }).collect();
+    let rows = rows.iter().map(|row| row.to_vec()).collect();
+    grid::draw(&header, &kinds, rows, None)
 }
 
 /// Rows without header or border; tabs, newlines and backslashes escaped.
 pub(crate) fn tsv<const N: usize>(rows: &[[String; N]]) -> String {
-    let escape = |cell: &String| {
-        cell.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r")
-    };
-    let lines = rows.iter().map(|row| row.iter().map(escape).collect::<Vec<_>>().join("\t"));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// `1,234,567`, for people.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    rows.iter().map(|row| grid::tsv_row(row)).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn groups_digits_by_three() {
-        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (20_000, "20,000"), (1_234_567, "1,234,567")];
-        for (number, text) in cases {
-            assert_eq!(thousands(number), text);
-        }
-    }
 
     #[test]
     fn tables_are_as_wide_as_what_they_show() {

@@ -1,0 +1,81 @@
+//! `sluicegate governor`: who may work.
+
+mod args;
+mod documents;
+mod run;
+mod verbs;
+
+use sluicegate_core::LeaseError;
+use sluicegate_governor::GovernorAdmin;
+use sluicegate_nats::{ConnectArgs, Connection};
+use tokio::runtime::Builder;
+
+pub(crate) use self::args::GovernorArgs;
+use self::args::GovernorCommand;
+use crate::Failure;
+use crate::cli::OutputArgs;
+use crate::code::Code;
+use crate::error::CliError;
+use crate::output::{self, Format, note};
+use crate::{failure, session};
+
+/// Runs the verb, and tells the exit code.
+pub(crate) fn run(args: &GovernorArgs, connect: &ConnectArgs, output: &OutputArgs) -> Result<u8, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::new(Code::Internal, format!("no runtime: {error}")))?;
+    let cx = Cx { connect, output };
+    let done = |outcome: Result<(), Failure>| outcome.map(|()| 0);
+    let outcome = runtime.block_on(async {
+        match &args.command {
+            GovernorCommand::Add(args) => done(verbs::add(&cx, args).await),
+            GovernorCommand::Edit(args) => done(verbs::edit(&cx, args).await),
+            GovernorCommand::Ls(args) => done(verbs::ls(&cx, args).await),
+            GovernorCommand::View(args) => done(verbs::view(&cx, args).await),
+            GovernorCommand::Run(args) => run::run(&cx, args).await,
+            GovernorCommand::Hold(args) => run::hold(&cx, args).await,
+            GovernorCommand::Wait(args) => done(verbs::wait(&cx, args).await),
+            GovernorCommand::Evict(args) => done(verbs::evict(&cx, args).await),
+            GovernorCommand::Reset(args) => done(verbs::reset(&cx, args).await),
+            GovernorCommand::Rm(args) => done(verbs::rm(&cx, args).await),
+            GovernorCommand::Api(args) => verbs::api(&cx, args).await,
+        }
+    });
+    // A read of stdin that nobody waits for any more must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// What every verb needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cx<'a> {
+    pub(crate) connect: &'a ConnectArgs,
+    pub(crate) output: &'a OutputArgs,
+}
+
+impl Cx<'_> {
+    async fn connection(&self, verb: &str) -> Result<Connection, CliError> {
+        session::connect(self.connect, self.output, &format!("governor-{verb}")).await
+    }
+
+    /// The governor of that name, on whichever wire.
+    async fn bind(&self, verb: &str, name: &str) -> Result<GovernorAdmin, CliError> {
+        let connection = self.connection(verb).await?;
+        GovernorAdmin::bind(&connection, name).await.map_err(|error| refused(verb, name, &error))
+    }
+
+    fn format(&self) -> Format {
+        self.output.format()
+    }
+
+    /// Says something beside the result.
+    fn note(&self, text: &str) {
+        if !self.output.quiet {
+            note(&output::escape(text));
+        }
+    }
+}
+
+/// What the library refuses to that verb.
+fn refused(verb: &str, name: &str, error: &LeaseError) -> CliError {
+    failure::governor(name, &format!("governor {verb} {name}"), error)
+}

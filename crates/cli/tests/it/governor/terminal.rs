@@ -1,0 +1,218 @@
+//! On a terminal, which `script` makes: questions, the status line, and Ctrl-C.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use sluicegate_testkit::server::NatsServer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::{Instant, timeout};
+
+use super::{LONG, Site, is_alive};
+use crate::tool::{kill, tool_on};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const TIDY: Duration = Duration::from_secs(2);
+
+/// A shell command at a terminal, in which `$SG` is the tool.
+struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    screen: ChildStdout,
+    seen: String,
+}
+
+impl Terminal {
+    fn open(server: &NatsServer, line: &str) -> Self {
+        let mut command = Command::new("script");
+        command.args(["-q", "-e", "-c", line, "/dev/null"]);
+        for (name, value) in tool_on(server, &[]).as_std().get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("SG", env!("CARGO_BIN_EXE_sluicegate")).env("TERM", "xterm").env("SHELL", "/bin/sh");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("`script`, of util-linux");
+        let (keys, screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, keys, screen, seen: String::new() }
+    }
+
+    /// Waits until the screen has shown that.
+    async fn until(&mut self, text: &str) {
+        let reading = async {
+            let mut buffer = [0; 4096];
+            while !self.seen.contains(text) {
+                let read = self.screen.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "ended before it showed {text:?}: {}", self.seen);
+                self.seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            }
+        };
+        let shown = timeout(LONG, reading).await;
+        assert!(shown.is_ok(), "never showed {text:?}: {}", self.seen);
+    }
+
+    async fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).await.unwrap();
+        self.keys.flush().await.unwrap();
+    }
+
+    /// The exit code, and all that was shown.
+    async fn ended(mut self) -> (Option<i32>, String) {
+        let mut buffer = [0; 4096];
+        let reading = async {
+            // The other end of a terminal that is gone reads as an error.
+            while let Ok(read @ 1..) = self.screen.read(&mut buffer).await {
+                self.seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            }
+        };
+        timeout(LONG, reading).await.expect("it ends");
+        (timeout(LONG, self.child.wait()).await.unwrap().unwrap().code(), self.seen)
+    }
+
+    /// The number behind that word on the screen.
+    fn number(&self, word: &str) -> u32 {
+        let rest = self.seen.split(word).nth(1).unwrap();
+        rest.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_takes_something_away_is_asked_for() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-ask", 2, HOUR).await;
+    let _slot = site.occupy(b"root@web07 1").await;
+    for (answer, code, active) in [("n\n", 1, 1), ("\n", 1, 1), ("y\n", 0, 0)] {
+        let mut terminal = Terminal::open(server, "$SG governor reset t-ask");
+        terminal.until("[y/N]").await;
+        assert!(terminal.seen.contains("root@web07 1"), "{}", terminal.seen);
+        terminal.press(answer).await;
+        let (ended, seen) = terminal.ended().await;
+        assert_eq!(ended, Some(code), "{seen}");
+        assert_eq!(site.active().await, active);
+    }
+    let mut terminal = Terminal::open(server, "$SG governor add t-ask 5 1h");
+    terminal.until("limit 2 → 5").await;
+    terminal.press("yes\n").await;
+    let (ended, seen) = terminal.ended().await;
+    assert_eq!(ended, Some(0), "{seen}");
+    assert!(seen.contains("Capacity: 5"), "{seen}");
+}
+
+#[tokio::test]
+async fn who_waits_sees_for_what_and_since_when() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-status", 1, HOUR).await;
+    let _slot = site.occupy(b"root@web03 4411").await;
+    let mut terminal = Terminal::open(server, "exec $SG governor run t-status --max-wait 20m echo ran");
+    terminal.until("t-status: 1/1 busy, waiting 0:0").await;
+    terminal.until(" of 20m").await;
+    terminal.until("root@web03 4411 (").await;
+    terminal.press("\x03").await;
+    let pressed = Instant::now();
+    let (ended, seen) = terminal.ended().await;
+    assert_eq!(ended, Some(130), "{seen}");
+    assert!(pressed.elapsed() < TIDY, "{:?}", pressed.elapsed());
+    assert!(!seen.contains("ran\r\n"), "{seen}");
+    assert_eq!(site.active().await, 1, "only the other one's");
+}
+
+#[tokio::test]
+async fn sentences_tell_of_slot_and_end() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-told", 1, HOUR).await;
+    let (ended, seen) = Terminal::open(server, "$SG governor run t-told sh -c 'exit 3'").ended().await;
+    assert_eq!(ended, Some(3), "{seen}");
+    assert!(seen.contains(", running sh (lease 1h)"), "{seen}");
+    assert!(seen.contains("exit 3 after ") && seen.contains(", slot released"), "{seen}");
+    assert_eq!(site.active().await, 0);
+}
+
+#[tokio::test]
+async fn the_command_reads_the_terminal() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-reads", 1, HOUR).await;
+    let mut terminal =
+        Terminal::open(server, "$SG governor run t-reads sh -c 'echo ready; read x; echo got $x'");
+    terminal.until("ready").await;
+    terminal.press("something\n").await;
+    terminal.until("got something").await;
+    assert_eq!(terminal.ended().await.0, Some(0));
+    assert_eq!(site.active().await, 0);
+}
+
+#[tokio::test]
+async fn ctrl_c_reaches_the_command_once() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-int", 1, HOUR).await;
+    let script = r#"trap "echo int; n=\$((n+1))" INT; echo ready; i=0; while [ $i -lt 20 ]; do sleep 0.1; i=$((i+1)); done; echo heard $n"#;
+    let mut terminal =
+        Terminal::open(server, &format!("exec $SG governor run t-int --kill-after 1h sh -c '{script}'"));
+    terminal.until("ready").await;
+    terminal.press("\x03").await;
+    terminal.until("heard 1").await;
+    assert_eq!(terminal.ended().await.0, Some(0));
+    assert_eq!(site.active().await, 0);
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_command_that_lets_it() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-end", 1, HOUR).await;
+    let mut terminal =
+        Terminal::open(server, "exec $SG governor run t-end sh -c 'echo ready $$; exec sleep 100'");
+    terminal.until("ready ").await;
+    terminal.until("\n").await;
+    terminal.press("\x03").await;
+    let (ended, seen) = terminal.ended().await;
+    assert_eq!(ended, Some(130), "{seen}");
+    site.until_active(0, TIDY).await;
+}
+
+#[tokio::test]
+async fn the_second_ctrl_c_kills() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-twice", 1, HOUR).await;
+    let script =
+        r#"trap "" INT TERM; (while :; do sleep 0.05; done) & echo pid $!; while :; do sleep 0.05; done"#;
+    let mut terminal =
+        Terminal::open(server, &format!("exec $SG governor run t-twice --kill-after 1h sh -c '{script}'"));
+    terminal.until("pid ").await;
+    terminal.until("\n").await;
+    terminal.press("\x03").await;
+    terminal.until("has 1h to end").await;
+    let left = terminal.number("pid ");
+    terminal.press("\x03").await;
+    let (ended, seen) = terminal.ended().await;
+    assert_eq!(ended, Some(137), "{seen}");
+    site.until_active(0, TIDY).await;
+    assert!(!is_alive(left), "what it started is gone too");
+}
+
+#[tokio::test]
+async fn term_reaches_what_the_command_started() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-term", 1, HOUR).await;
+    let line = "exec $SG governor run t-term sh -c 'sleep 100 & echo us $PPID pid $!; wait'";
+    let mut terminal = Terminal::open(server, line);
+    terminal.until("pid ").await;
+    terminal.until("\n").await;
+    let (us, left) = (terminal.number("us "), terminal.number("pid "));
+    kill(us, "TERM").await;
+    let (ended, seen) = terminal.ended().await;
+    assert_eq!(ended, Some(143), "{seen}");
+    assert!(!is_alive(left), "what it started is gone too");
+    site.until_active(0, TIDY).await;
+}
+
+#[tokio::test]
+async fn in_a_pipeline_only_the_command_is_waited_for() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-pipe", 1, HOUR).await;
+    let line = "$SG governor run t-pipe sh -c 'echo one; (sleep 1; echo two) &' | cat";
+    let (ended, seen) = Terminal::open(server, line).ended().await;
+    assert_eq!(ended, Some(0), "{seen}");
+    assert!(seen.contains("one") && seen.contains("two") && seen.contains("slot released"), "{seen}");
+    assert_eq!(site.active().await, 0);
+}
