@@ -20,6 +20,8 @@ mod pool;
 mod protocol;
 mod reaper;
 mod stream;
+#[cfg(feature = "tower")]
+mod tower;
 mod wire;
 
 pub use adaptive::{
@@ -37,3 +39,5 @@ pub use governor::{
 pub use lifecycle::{LifecycleError, LifecycleEvent, LifecycleKind};
 pub use name::{GovernorName, NameError};
 pub use native::NativePool;
+#[cfg(feature = "tower")]
+pub use tower::{GovernorLayer, GovernorService, LayerError};

@@ -1,4 +1,5 @@
-//! The contract of `LeasePool` on both wires, on the oldest and the newest server of each.
+//! The contract of `LeasePool` on both wires and all supported servers: behind each fault on the oldest and the newest
+//! of each wire, plain on those in between.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -20,10 +21,10 @@ enum Wire {
     Native,
 }
 
-/// The oldest and the newest servers, each shared by the tests that do not restart it.
+/// Each shared by the tests that do not restart it.
 static NEWEST: Server = Server::new("2.15.1");
-static OLDEST_WEIGHTED: Server = Server::new("2.12.8");
-static OLDEST_NATIVE: Server = Server::new("2.11.11");
+static LAST_OF_2_12: Server = Server::new("2.12.8");
+static LAST_OF_2_11: Server = Server::new("2.11.11");
 static OLDEST: Server = Server::new("2.10.26");
 
 #[derive(Debug)]
@@ -110,6 +111,24 @@ sluicegate_testkit::lease_contract!(
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
     OnServer::new(Wire::Campaign, &OLDEST)
 );
+mod campaign_2_11 {
+    use super::*;
+
+    sluicegate_testkit::lease_contract!(
+        @clauses plain,
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
+        OnServer::new(Wire::Campaign, &LAST_OF_2_11)
+    );
+}
+mod campaign_2_12 {
+    use super::*;
+
+    sluicegate_testkit::lease_contract!(
+        @clauses plain,
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
+        OnServer::new(Wire::Campaign, &LAST_OF_2_12)
+    );
+}
 sluicegate_testkit::lease_contract!(
     native_2_15,
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
@@ -121,13 +140,13 @@ mod native_2_12 {
     sluicegate_testkit::lease_contract!(
         @clauses plain,
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
-        OnServer::new(Wire::Native, &OLDEST_WEIGHTED)
+        OnServer::new(Wire::Native, &LAST_OF_2_12)
     );
 }
 sluicegate_testkit::lease_contract!(
     native_2_11,
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
-    OnServer::new(Wire::Native, &OLDEST_NATIVE)
+    OnServer::new(Wire::Native, &LAST_OF_2_11)
 );
 
 /// The clauses that restart the server, plain and behind each fault.
@@ -148,10 +167,13 @@ async fn clauses_with_a_restart<F: PoolFixture>(fixture: impl Fn() -> F) {
 async fn campaigns_over_a_restart() {
     over_a_restart(Wire::Campaign, &NEWEST).await;
     over_a_restart(Wire::Campaign, &OLDEST).await;
+    for between in [&LAST_OF_2_11, &LAST_OF_2_12] {
+        clauses_with_a_restart(|| OnServer::alone(Wire::Campaign, between)).await;
+    }
 }
 
 #[tokio::test]
 async fn native_leases_over_a_restart() {
     over_a_restart(Wire::Native, &NEWEST).await;
-    over_a_restart(Wire::Native, &OLDEST_NATIVE).await;
+    over_a_restart(Wire::Native, &LAST_OF_2_11).await;
 }

@@ -15,6 +15,7 @@ mod native;
 mod peer;
 mod permissions;
 mod permits;
+mod replicated;
 mod support;
 #[path = "../common/turns.rs"]
 mod turns;
