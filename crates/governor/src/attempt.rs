@@ -30,6 +30,8 @@ pub(crate) struct Attempt {
     pub(crate) weight: NonZeroU32,
     /// For how long the server knows the id.
     window: Duration,
+    /// In which life of the stream.
+    pub(crate) life: u64,
     /// Before the first byte of the first try was handed over.
     pub(crate) first_send: Instant,
     /// The connection that carried the first try.
@@ -58,6 +60,7 @@ impl Attempt {
             ttl,
             weight: NonZeroU32::MIN,
             window: pool.board.window(),
+            life: pool.board.life(),
             first_send: Instant::now(),
             link: Link::of(pool.stream.connection()),
         }
@@ -98,6 +101,11 @@ impl Attempt {
         (self.ttl > lasting).then(|| self.first_send + certain)
     }
 
+    /// The stream has been made anew since: what was stored is gone, and a repetition would be a new message.
+    pub(crate) fn is_of_old_life(&self, pool: &Pool) -> bool {
+        self.life != pool.board.life()
+    }
+
     /// Whether a slot that was asked for at that time cannot be used any more.
     fn is_over(&self, sent: Instant) -> bool {
         sent.elapsed() >= self.ttl.mul_f64(0.999)
@@ -136,14 +144,18 @@ pub(crate) struct Granted {
 }
 
 /// An attempt whose outcome is not known. Dropping it hands it to the reaper.
-struct Pending<'a> {
+pub(crate) struct Pending<'a> {
     pool: &'a Arc<Pool>,
     attempt: Option<Attempt>,
 }
 
-impl Pending<'_> {
+impl<'a> Pending<'a> {
+    pub(crate) fn new(pool: &'a Arc<Pool>, attempt: Attempt) -> Self {
+        Self { pool, attempt: Some(attempt) }
+    }
+
     /// Its outcome is known.
-    fn settle(&mut self) -> Option<Attempt> {
+    pub(crate) fn settle(&mut self) -> Option<Attempt> {
         self.attempt.take()
     }
 }
@@ -168,7 +180,7 @@ pub(crate) async fn campaign(
     let mut tries = 0;
     loop {
         let attempt = make();
-        let mut pending = Pending { pool, attempt: Some(attempt.clone()) };
+        let mut pending = Pending::new(pool, attempt.clone());
         match settle(pool, &attempt, &mut pending, give_up, &mut tries).await? {
             Settled::Granted { sequence, first_send } => {
                 pending.settle();
@@ -269,6 +281,9 @@ async fn settle(
                 crate::error::write(pool.stream.name(), error)
             }
             Answer::Silence(error) => {
+                if unanswered {
+                    pool.suspect_store().await;
+                }
                 unanswered = true;
                 crate::error::write(pool.stream.name(), error)
             }

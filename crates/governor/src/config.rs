@@ -158,6 +158,7 @@ fn invalid(context: String) -> LeaseError {
 pub struct PoolOptions {
     pub(crate) request_timeout: Duration,
     pub(crate) resolve_for: Duration,
+    pub(crate) advisories: bool,
     pub(crate) observer: Arc<dyn Observer<GovernorEvent>>,
     /// The component that choria's events name.
     pub(crate) lifecycle: Option<Arc<str>>,
@@ -174,6 +175,14 @@ impl PoolOptions {
     /// Default 15 s, which outlasts an election.
     pub fn resolve_for(mut self, time: Duration) -> Self {
         self.resolve_for = time;
+        self
+    }
+
+    /// Whether to listen to what the server tells of calls of its API, while somebody waits or awaits the loss of a
+    /// lease: it shows releases and evictions by other programs. That is one message for each call in the account.
+    /// Default: yes, where permitted.
+    pub fn advisories(mut self, listen: bool) -> Self {
+        self.advisories = listen;
         self
     }
 
@@ -202,6 +211,7 @@ impl Default for PoolOptions {
         Self {
             request_timeout: Duration::from_secs(2),
             resolve_for: Duration::from_secs(15),
+            advisories: true,
             observer: Arc::new(Ignore),
             lifecycle: None,
         }

@@ -85,11 +85,53 @@ pub enum GovernorEvent {
         /// The new incarnation, where it is known.
         incarnation: Option<Incarnation>,
     },
+    /// A source of hints began to work, or ceased to. Nothing fails without one: waiters ask more often, and losses
+    /// are found out by looking, at the deadline at the latest.
+    HintSource {
+        /// Which.
+        source: HintSource,
+        /// How it is now.
+        state: HintState,
+    },
+    /// Writes are not answered although the stream is there: its store seems to fail.
+    Degraded {
+        /// What was seen.
+        what: String,
+    },
     /// The server refuses something that this handle could do with. It goes on without.
     PermissionDenied {
         /// What was refused, naming the subject.
         what: String,
     },
+}
+
+/// Where hints of freed slots and lost leases come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum HintSource {
+    /// Notes of releases that others send (`_GOV.rel.<NAME>`).
+    Notes,
+    /// Notes of our own releases. Dead: this user may not publish them, and the server's answer to the deletion
+    /// serves as the note.
+    OwnNotes,
+    /// What the server tells of every call of its API (`$JS.EVENT.ADVISORY.API`).
+    Audits,
+    /// What the server tells of changes of the stream.
+    StreamAdvisories,
+    /// Notes of evictions by sluicegate (`_GOV.rev.<NAME>`).
+    Revocations,
+}
+
+/// Whether a source of hints works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HintState {
+    /// Nothing was heard of it yet.
+    Unknown,
+    /// It was seen to work.
+    Working,
+    /// It is denied, or nothing arrives.
+    Dead,
 }
 
 /// Writes events to tracing and to the observer.
@@ -133,6 +175,13 @@ impl Emitter {
                 let incarnation = incarnation.as_ref().map(tracing::field::display);
                 tracing::warn!(stream, incarnation, "the stream was made anew: its leases are lost");
             }
+            GovernorEvent::HintSource { source, state: HintState::Dead } => {
+                tracing::warn!(stream, ?source, "hints do not arrive");
+            }
+            GovernorEvent::HintSource { source, state } => {
+                tracing::debug!(stream, ?source, ?state, "source of hints");
+            }
+            GovernorEvent::Degraded { what } => tracing::error!(stream, what, "writes are not answered"),
             GovernorEvent::PermissionDenied { what } => tracing::warn!(stream, what, "permission denied"),
         }
         self.observer.observe(event);

@@ -12,7 +12,9 @@ mod error;
 mod event;
 mod forecast;
 mod governor;
+mod handle;
 mod lifecycle;
+mod listener;
 mod make;
 mod name;
 mod native;
@@ -31,7 +33,7 @@ pub use adaptive::{
 pub use admin::{Filter, GovernorAdmin, GovernorSummary, GovernorView, Warning};
 pub use campaign::CampaignPool;
 pub use config::{Force, GovernorConfig, PoolOptions, Wire};
-pub use event::GovernorEvent;
+pub use event::{GovernorEvent, HintSource, HintState};
 pub use governor::{
     CloseReport, Cohort, Fence, Governor, GovernorBuilder, GovernorError, GovernorErrorKind, Grant, Permit,
     ReleaseError, Released, RunError,

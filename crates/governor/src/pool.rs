@@ -1,20 +1,21 @@
-use std::future::pending;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use sluicegate_core::{LeaseError, LeaseErrorKind, LeaseId, LossCause, PoolDescription, WaitQueue, later};
-use sluicegate_nats::Connection;
+use sluicegate_core::{
+    Lease, LeaseError, LeaseErrorKind, LeaseId, LossCause, PoolDescription, WaitQueue, later,
+};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::PoolOptions;
-use crate::board::{Board, HandleId, Identity};
+use crate::attempt::{Attempt, Pending};
+use crate::board::{Board, Floor, HandleId, Identity, Live};
 use crate::event::{Emitter, GovernorEvent};
-use crate::forecast::Forecast;
+use crate::listener::{Bell, Listener};
 use crate::protocol::Protocol;
 use crate::stream::{Deleted, Stream};
 use crate::wire::StreamInfo;
@@ -53,8 +54,14 @@ pub(crate) struct Pool {
     pub(crate) stream: Stream,
     pub(crate) options: PoolOptions,
     pub(crate) board: Arc<Board>,
+    pub(crate) id: HandleId,
+    pub(crate) line: WaitQueue,
+    pub(crate) bell: Bell,
+    pub(crate) listener: Listener,
     /// This user may call `STREAM.INFO`.
     may_look: bool,
+    /// Writes are not answered although the stream is there, which was told of.
+    degraded: AtomicBool,
     pub(crate) runtime: Runtime,
     pub(crate) tasks: TaskTracker,
     pub(crate) reaping: Semaphore,
@@ -67,6 +74,43 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// Beginning with that identity, if the stream was seen.
+    pub(crate) fn new(
+        wire: &'static Protocol,
+        stream: Stream,
+        options: PoolOptions,
+        identity: Option<Identity>,
+        facts: Facts,
+        hint: &Arc<Notify>,
+    ) -> Arc<Self> {
+        let may_look = identity.is_some();
+        let board = Board::meet(stream.connection().id(), stream.name(), identity, &facts);
+        if !may_look {
+            board.forecast.give_up();
+        }
+        let emitter = Emitter::new(Arc::clone(stream.name()), Arc::clone(&options.observer));
+        Arc::new(Self {
+            wire,
+            id: board.attach(Arc::clone(hint)),
+            line: WaitQueue::new(),
+            bell: Bell::new(stream.name()),
+            listener: Listener::default(),
+            stream,
+            options,
+            board,
+            may_look,
+            degraded: AtomicBool::new(false),
+            runtime: Runtime::current(),
+            tasks: TaskTracker::new(),
+            reaping: Semaphore::new(REAPING),
+            hurry: CancellationToken::new(),
+            subject: RwLock::new(facts.subject.into()),
+            closed: AtomicBool::new(false),
+            weighted: AtomicBool::new(facts.weighted),
+            emitter,
+        })
+    }
+
     pub(crate) fn emit(&self, event: &GovernorEvent) {
         self.emitter.emit(event);
     }
@@ -93,6 +137,60 @@ impl Pool {
             *subject = facts.subject.into();
         }
         moved
+    }
+
+    /// This user may look at the stream as a whole, as far as is known.
+    pub(crate) fn may_look(&self) -> bool {
+        self.may_look && !self.board.forecast.is_given_up()
+    }
+
+    /// Looks at the stream as a whole, and takes notice.
+    pub(crate) async fn look(&self) -> Result<(), LeaseError> {
+        match self.stream.find().await? {
+            Some(info) => {
+                self.learn(&info);
+                self.board.forecast.learn(self, &info);
+            }
+            None => drop(self.board.lose_all(LossCause::Deleted)),
+        }
+        Ok(())
+    }
+
+    /// Enters a lease that was asked for when `floor` was.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        lease: Lease,
+        live: Live,
+        floor: Floor,
+        mut attempt: Attempt,
+        tries: u32,
+    ) -> Lease {
+        if self.board.granted(&lease, live, floor).is_some() {
+            // Another life of the stream: which, has to be seen. Should nobody wait for that, the slot is given back.
+            attempt.life = self.board.life();
+            let mut pending = Pending::new(self, attempt);
+            if self.may_look
+                && let Ok(info) = self.stream.info().await
+            {
+                self.board.adopt(Identity::of(&info));
+            }
+            pending.settle();
+            self.emit(&GovernorEvent::EpochChanged { incarnation: self.board.incarnation() });
+        }
+        self.degraded.store(false, Ordering::Release);
+        self.emit(&GovernorEvent::Acquired { id: lease.id(), tries });
+        lease.in_epoch(self.board.epoch())
+    }
+
+    /// Writes are not answered: tells so if that is the store's fault, once.
+    pub(crate) async fn suspect_store(&self) {
+        if !self.may_look || self.degraded.load(Ordering::Acquire) || self.stream.info().await.is_err() {
+            return;
+        }
+        if !self.degraded.swap(true, Ordering::AcqRel) {
+            let what = format!("stream {} is there, and does not answer writes", self.stream.name());
+            self.emit(&GovernorEvent::Degraded { what });
+        }
     }
 
     pub(crate) async fn describe(&self) -> Result<PoolDescription, LeaseError> {
@@ -129,24 +227,39 @@ impl Pool {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Deletes a message until the server has said what became of it, or `within` is over.
-    pub(crate) async fn delete_message(&self, sequence: u64, within: Duration) -> Result<bool, LeaseError> {
-        self.delete(within, || self.stream.delete_message(sequence)).await
+    /// Deletes a message until the server has said what became of it, or `within` is over. One that was `there` a
+    /// moment ago is taken to have been there still.
+    pub(crate) async fn delete_message(
+        &self,
+        sequence: u64,
+        there: bool,
+        within: Duration,
+    ) -> Result<bool, LeaseError> {
+        let told = there && self.bell.is_denied();
+        if told {
+            // The server's answer is the note; ours is the answer to the repetition.
+            self.stream.delete_telling(sequence, self.bell.release()).await;
+        }
+        self.delete(within, told, || self.stream.delete_message(sequence)).await
     }
 
     /// The same for all messages on the subjects that match.
     pub(crate) async fn delete_matching(&self, filter: &str, within: Duration) -> Result<bool, LeaseError> {
-        self.delete(within, || self.stream.delete_matching(filter)).await
+        self.delete(within, false, || self.stream.delete_matching(filter)).await
     }
 
-    /// Whether something was deleted. An unanswered try that is followed by "gone" counts as ours.
-    async fn delete<F>(&self, within: Duration, attempt: impl Fn() -> F) -> Result<bool, LeaseError>
+    /// Whether something was deleted. A try whose answer is not known, and that is followed by "gone", counts as ours.
+    async fn delete<F>(
+        &self,
+        within: Duration,
+        mut in_doubt: bool,
+        attempt: impl Fn() -> F,
+    ) -> Result<bool, LeaseError>
     where
         F: Future<Output = Deleted>,
     {
         let give_up = later(tokio::time::Instant::now(), within);
         let mut delays = crate::backoff::resolving();
-        let mut in_doubt = false;
         loop {
             match attempt().await {
                 Deleted::Done => return Ok(true),
@@ -191,133 +304,5 @@ impl Pool {
             (None, Some(live)) if live.deadline <= now => LossCause::Expired,
             (None, _) => LossCause::Gone,
         }
-    }
-}
-
-/// One process's handle on a pool.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) id: HandleId,
-    pub(crate) line: WaitQueue,
-    hint: Arc<Notify>,
-    /// Lets one caller of `freed` after the other wait for the hint.
-    turn: Semaphore,
-    forecast: Forecast,
-}
-
-impl Handle {
-    /// A handle on the stream that was just seen.
-    pub(crate) fn attach(
-        wire: &'static Protocol,
-        stream: Stream,
-        options: PoolOptions,
-        info: &StreamInfo,
-    ) -> Result<Arc<Self>, LeaseError> {
-        let facts = (wire.read)(&info.config)?;
-        let handle = Self::make(wire, stream, options, Some(Identity::of(info)), facts, true);
-        handle.pool.learn(info);
-        Ok(handle)
-    }
-
-    /// A handle on a stream that this user may not look at.
-    pub(crate) fn attach_unseen(
-        wire: &'static Protocol,
-        stream: Stream,
-        options: PoolOptions,
-        facts: Facts,
-    ) -> Arc<Self> {
-        Self::make(wire, stream, options, None, facts, false)
-    }
-
-    fn make(
-        wire: &'static Protocol,
-        stream: Stream,
-        options: PoolOptions,
-        identity: Option<Identity>,
-        facts: Facts,
-        may_look: bool,
-    ) -> Arc<Self> {
-        let board = Board::meet(stream.name(), identity, &facts);
-        let emitter = Emitter::new(Arc::clone(stream.name()), Arc::clone(&options.observer));
-        let pool = Arc::new(Pool {
-            wire,
-            stream,
-            options,
-            board,
-            may_look,
-            runtime: Runtime::current(),
-            tasks: TaskTracker::new(),
-            reaping: Semaphore::new(REAPING),
-            hurry: CancellationToken::new(),
-            subject: RwLock::new(facts.subject.into()),
-            closed: AtomicBool::new(false),
-            weighted: AtomicBool::new(facts.weighted),
-            emitter,
-        });
-        let hint = Arc::new(Notify::new());
-        let id = pool.board.attach(Arc::clone(&hint));
-        let (line, turn) = (WaitQueue::new(), Semaphore::new(1));
-        Arc::new(Self { pool, id, line, hint, turn, forecast: Forecast::new(may_look) })
-    }
-
-    pub(crate) fn connection(&self) -> &Connection {
-        self.pool.stream.connection()
-    }
-
-    pub(crate) async fn freed(&self) -> NonZeroU32 {
-        // Never closed; and if it were, two callers at a time would do no harm.
-        let _turn = self.turn.acquire().await;
-        let _standing = Standing(self);
-        loop {
-            if let Some(slots) = self.pool.board.take_hint(self.id) {
-                return slots;
-            }
-            tokio::select! {
-                biased;
-                () = self.hint.notified() => {}
-                () = self.forecast.next_expiry(&self.pool) => return NonZeroU32::MIN,
-            }
-        }
-    }
-
-    /// Awaits the loss of a lease; `verify` looks whether it is still there.
-    pub(crate) async fn lost<V, F>(&self, id: LeaseId, verify: V) -> LossCause
-    where
-        V: Fn() -> F,
-        F: Future<Output = Option<LossCause>>,
-    {
-        let every = (self.pool.board.ttl() / 3).max(Duration::from_secs(1));
-        let cause = self.pool.board.lost(id, every, verify).await;
-        self.pool.emit(&GovernorEvent::Lost { id, cause });
-        cause
-    }
-
-    /// What an error of a look at a lease means: that the pool is gone, nothing, or that looking is of no use.
-    pub(crate) async fn judge(&self, error: LeaseError) -> Option<LossCause> {
-        match error.kind() {
-            LeaseErrorKind::NotFound => Some(LossCause::Deleted),
-            LeaseErrorKind::NotPermitted => {
-                self.pool.emit(&GovernorEvent::PermissionDenied { what: error.to_string() });
-                pending().await
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.pool.board.detach(self.id);
-        self.pool.hurry.cancel();
-    }
-}
-
-/// A handle that waits for a hint.
-struct Standing<'a>(&'a Handle);
-
-impl Drop for Standing<'_> {
-    fn drop(&mut self) {
-        self.0.pool.board.leave(self.0.id);
     }
 }

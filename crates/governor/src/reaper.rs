@@ -50,13 +50,16 @@ pub(crate) fn resolve_later(pool: &Arc<Pool>, attempt: Attempt, delay: Duration)
 }
 
 /// Whether it is certain that no slot is left of this attempt.
-async fn resolve(pool: &Pool, mut attempt: Attempt) -> bool {
+async fn resolve(pool: &Arc<Pool>, mut attempt: Attempt) -> bool {
     let mut delays = backoff::resolving();
     let end = later(attempt.first_send, attempt.ttl.max(SHORTEST));
     while Instant::now() < end {
+        if attempt.is_of_old_life(pool) {
+            return true;
+        }
         if attempt.forgotten_at().is_some_and(|forgotten| Instant::now() >= forgotten) {
             return match attempt.entries() {
-                Some(entries) => remove_matching(pool, &entries, end).await,
+                Some(entries) => remove_matching(pool, &attempt, &entries, end).await,
                 None => search(pool, &attempt, end).await,
             };
         }
@@ -67,7 +70,7 @@ async fn resolve(pool: &Pool, mut attempt: Attempt) -> bool {
         };
         match answer {
             Answer::Stored { .. } | Answer::Landed if attempt.weight > NonZeroU32::MIN => {
-                return remove_matching(pool, &batch::all_entries(&attempt.subject), end).await;
+                return remove_matching(pool, &attempt, &batch::all_entries(&attempt.subject), end).await;
             }
             Answer::Stored { sequence, .. } => return remove(pool, sequence, end).await,
             // One connection carried all tries: the first came before this one, and it was not stored.
@@ -104,16 +107,22 @@ fn is_final(error: &LeaseError) -> bool {
 }
 
 /// Frees a slot that was found.
-async fn remove(pool: &Pool, sequence: u64, end: Instant) -> bool {
-    until_removed(pool, end, || pool.stream.delete_message(sequence)).await
+async fn remove(pool: &Arc<Pool>, sequence: u64, end: Instant) -> bool {
+    until_removed(pool, sequence, 1, end, || pool.stream.delete_message(sequence)).await
 }
 
 /// Frees several at once.
-async fn remove_matching(pool: &Pool, filter: &str, end: Instant) -> bool {
-    until_removed(pool, end, || pool.stream.delete_matching(filter)).await
+async fn remove_matching(pool: &Arc<Pool>, attempt: &Attempt, filter: &str, end: Instant) -> bool {
+    until_removed(pool, 0, attempt.weight.get(), end, || pool.stream.delete_matching(filter)).await
 }
 
-async fn until_removed<F>(pool: &Pool, end: Instant, attempt: impl Fn() -> F) -> bool
+async fn until_removed<F>(
+    pool: &Arc<Pool>,
+    sequence: u64,
+    slots: u32,
+    end: Instant,
+    attempt: impl Fn() -> F,
+) -> bool
 where
     F: Future<Output = Deleted>,
 {
@@ -121,7 +130,7 @@ where
     while Instant::now() < end {
         match attempt().await {
             Deleted::Done => {
-                pool.board.tell(1);
+                pool.gave_back(sequence, slots).await;
                 return true;
             }
             Deleted::Gone | Deleted::NoStream => return true,
@@ -133,7 +142,7 @@ where
 }
 
 /// Finds the slot of an attempt whose id the server has forgotten, by looking at what is stored.
-async fn search(pool: &Pool, attempt: &Attempt, end: Instant) -> bool {
+async fn search(pool: &Arc<Pool>, attempt: &Attempt, end: Instant) -> bool {
     let mut delays = backoff::resolving();
     while Instant::now() < end {
         match find(pool, attempt).await {

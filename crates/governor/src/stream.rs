@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluicegate_core::{LeaseError, LeaseErrorKind};
-use sluicegate_nats::async_nats::{HeaderMap, header};
+use sluicegate_nats::async_nats::{HeaderMap, Subject, header};
 use sluicegate_nats::{ApiError, ApiErrorKind, Connection, RequestErrorKind, code};
 use tokio::time::Instant;
 
@@ -196,6 +196,16 @@ impl Stream {
         let verb = format!("CONSUMER.CREATE.{}", self.name);
         let made = self.connection.api(&verb, &wanted, self.timeout).await;
         made.map_err(|error| error::read(&self.name, error))
+    }
+
+    /// Deletes a message, and lets the server send its answer to that subject.
+    pub(crate) async fn delete_telling(&self, sequence: u64, reply: &Subject) {
+        let subject = self.connection.api_subject(&format!("STREAM.MSG.DELETE.{}", self.name));
+        let body = serde_json::to_vec(&DeleteMessage::new(sequence)).unwrap_or_default();
+        let client = self.connection.client();
+        // Whether it was sent shows when it is repeated.
+        let sending = client.publish_with_reply(subject, reply.clone(), body.into());
+        drop(tokio::time::timeout(self.timeout, sending).await);
     }
 
     pub(crate) async fn get(&self, which: GetMessage<'_>) -> Result<Option<StoredMessage>, LeaseError> {

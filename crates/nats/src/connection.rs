@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -29,13 +30,15 @@ pub struct Connection(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    id: u64,
     client: watch::Receiver<Slot>,
     hub: Hub,
     closing: CancellationToken,
     api_prefix: String,
+    event_prefix: String,
     timeout: Option<Duration>,
     /// Ends with the last clone. None: the client was made elsewhere, nobody watches over it.
-    _supervisor: Option<AbortOnDropHandle<()>>,
+    supervisor: Option<AbortOnDropHandle<()>>,
     _foreign: Option<watch::Sender<Slot>>,
 }
 
@@ -85,16 +88,19 @@ impl Connection {
         let (slot, current) = watch::channel(Slot { client, link: Some(link) });
         let hub = maker.hub.clone();
         let api_prefix = maker.settings.api_prefix();
+        let event_prefix = maker.settings.event_prefix().to_owned();
         let timeout = Some(maker.settings.timeout());
         let closing = CancellationToken::new();
         let shared = Arc::new(Shared { slot, maker, closing: closing.clone() });
         Self(Arc::new(Inner {
+            id: next_id(),
             client: current,
             hub,
             closing,
             api_prefix,
+            event_prefix,
             timeout,
-            _supervisor: Some(AbortOnDropHandle::new(tokio::spawn(supervise(shared)))),
+            supervisor: Some(AbortOnDropHandle::new(tokio::spawn(supervise(shared)))),
             _foreign: None,
         }))
     }
@@ -104,12 +110,14 @@ impl Connection {
     pub fn from_client(client: Client) -> Self {
         let (slot, current) = watch::channel(Slot { client, link: None });
         Self(Arc::new(Inner {
+            id: next_id(),
             client: current,
             hub: Hub::new(Arc::new(Ignore)),
             closing: CancellationToken::new(),
             api_prefix: "$JS.API".to_owned(),
+            event_prefix: "$JS.EVENT".to_owned(),
             timeout: None,
-            _supervisor: None,
+            supervisor: None,
             _foreign: Some(slot),
         }))
     }
@@ -122,6 +130,21 @@ impl Connection {
 
     pub(crate) fn slot(&self) -> Slot {
         self.0.client.borrow().clone()
+    }
+
+    /// Which connection of this process; all clones are the same one.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Denials and losses are told as [`events`](Self::events): the client is ours.
+    pub fn is_supervised(&self) -> bool {
+        self.0.supervisor.is_some()
+    }
+
+    /// Prefix of JetStream's advisories: that of the settings, `$JS.EVENT` by default.
+    pub fn event_prefix(&self) -> &str {
+        &self.0.event_prefix
     }
 
     /// JetStream over the client of now, with the prefix or domain of the settings.
@@ -226,6 +249,11 @@ impl Connection {
     pub(crate) fn api_prefix(&self) -> &str {
         &self.0.api_prefix
     }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn retire(link: Option<&Link>) {

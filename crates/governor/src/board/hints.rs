@@ -19,6 +19,8 @@ struct Ear {
     heard: u64,
     /// Of these, how many were handed out or proved stale.
     used: u64,
+    /// It hears the release notes, those of this process included.
+    hears_notes: bool,
 }
 
 /// Who is told of freed slots; a plain machine.
@@ -86,6 +88,26 @@ impl Hints {
             }
         }
         self.wake(slots);
+    }
+
+    /// That handle alone learns of freed slots.
+    pub(super) fn credit(&mut self, id: HandleId, slots: u32) {
+        self.waiting.retain(|waiting| *waiting != id);
+        if let Some(ear) = self.ears.get_mut(&id) {
+            ear.heard += u64::from(slots);
+            ear.hint.notify_one();
+        }
+    }
+
+    pub(super) fn hears_notes(&mut self, id: HandleId, hears: bool) {
+        if let Some(ear) = self.ears.get_mut(&id) {
+            ear.hears_notes = hears;
+        }
+    }
+
+    /// A release note wakes somebody of this process, if it is that one's turn: it is not told of otherwise.
+    pub(super) fn are_notes_heard(&self) -> bool {
+        self.ears.values().any(|ear| ear.hears_notes)
     }
 
     fn wake(&mut self, slots: u32) {
@@ -158,6 +180,29 @@ mod tests {
             some(1),
             "and stays with the one that was told, too: a false hint is harmless"
         );
+    }
+
+    #[test]
+    fn a_credit_is_for_one_handle_alone() {
+        let mut hints = Hints::default();
+        let (a, b) = (hints.attach(Arc::default()), hints.attach(Arc::default()));
+        assert_eq!((hints.take(a, LIMIT), hints.take(b, LIMIT)), (None, None));
+        hints.credit(b, 2);
+        assert_eq!((hints.take(a, LIMIT), hints.take(b, LIMIT)), (None, some(2)));
+        hints.credit(a, 1);
+        assert_eq!(hints.take(a, LIMIT), some(1), "also while it does not wait just now");
+    }
+
+    #[test]
+    fn notes_are_heard_while_one_handle_hears_them() {
+        let mut hints = Hints::default();
+        let (a, b) = (hints.attach(Arc::default()), hints.attach(Arc::default()));
+        hints.hears_notes(a, true);
+        hints.hears_notes(b, true);
+        hints.hears_notes(a, false);
+        assert!(hints.are_notes_heard());
+        hints.detach(b);
+        assert!(!hints.are_notes_heard());
     }
 
     #[test]

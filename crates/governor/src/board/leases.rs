@@ -30,6 +30,10 @@ pub(crate) struct Live {
     missed: bool,
     /// Its holder gives it back: that it disappears is no loss.
     releasing: bool,
+    /// Somebody says that it was ended.
+    rumour: Option<Rumour>,
+    /// It was there at that time, or later.
+    seen: Instant,
 }
 
 impl Live {
@@ -45,6 +49,8 @@ impl Live {
             in_doubt: false,
             missed: false,
             releasing: false,
+            rumour: None,
+            seen: first_send,
         }
     }
 
@@ -54,10 +60,22 @@ impl Live {
         self
     }
 
+    /// One of its messages has that sequence, or may have.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        self.token.0 == sequence || self.in_doubt || self.entries.contains(&sequence)
+    }
+
     /// By now a lowered time to live has ended it.
     pub(crate) fn ends_early(&self, now: Instant) -> bool {
         self.early.is_some_and(|early| early <= now)
     }
+}
+
+/// That a lease was ended is said to be so, which one look at the stream proves or refutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rumour {
+    pub(crate) cause: LossCause,
+    number: u64,
 }
 
 /// What had been granted at some time.
@@ -73,6 +91,9 @@ pub(super) enum Standing {
     /// Held; ends before its deadline at that time, if at all.
     Held {
         early: Option<Instant>,
+        rumour: Option<Rumour>,
+        /// It was there at that time, or later.
+        seen: Instant,
     },
     Lost(LossCause),
     /// Released, or run out long ago.
@@ -91,6 +112,7 @@ pub(super) struct Leases {
     largest: u64,
     /// How often the stream was made anew.
     life: u64,
+    rumours: u64,
     sweep_at: usize,
 }
 
@@ -136,6 +158,7 @@ impl Leases {
             live.token = lease.token();
             live.deadline = lease.deadline();
             live.first_send = first_send;
+            live.seen = first_send;
             live.in_doubt = false;
             live.missed = false;
             live.early = None;
@@ -215,9 +238,39 @@ impl Leases {
 
     pub(super) fn standing(&self, id: LeaseId) -> Standing {
         match (self.live.get(&id), self.loss(id)) {
-            (Some(live), _) => Standing::Held { early: live.early },
+            (Some(live), _) => Standing::Held { early: live.early, rumour: live.rumour, seen: live.seen },
             (None, Some(cause)) => Standing::Lost(cause),
             (None, None) => Standing::Over,
+        }
+    }
+
+    /// How often the stream was made anew.
+    pub(super) fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Somebody says that these leases were ended: those for which the test, which sees id and entry, holds. Whether
+    /// there are any.
+    pub(super) fn doubted(&mut self, cause: LossCause, which: impl Fn(LeaseId, &Live) -> bool) -> bool {
+        self.rumours += 1;
+        let rumour = Rumour { cause, number: self.rumours };
+        let mut any = false;
+        for (id, live) in &mut self.live {
+            if !live.releasing && which(*id, live) {
+                live.rumour = Some(rumour);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// A look that began at that time, after that was said, found the lease in its place.
+    pub(super) fn seen(&mut self, id: LeaseId, rumour: Option<Rumour>, began: Instant) {
+        if let Some(live) = self.live.get_mut(&id) {
+            live.seen = live.seen.max(began);
+            if live.rumour == rumour {
+                live.rumour = None;
+            }
         }
     }
 
@@ -259,14 +312,44 @@ mod tests {
         id
     }
 
+    /// When it ends early, if it does.
+    fn held(leases: &Leases, id: LeaseId) -> Option<Instant> {
+        match leases.standing(id) {
+            Standing::Held { early, .. } => early,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_released_lease_is_over_and_not_lost() {
         let mut leases = Leases::default();
         let id = enter(&mut leases, 5);
-        assert_eq!(leases.standing(id), Standing::Held { early: None });
+        assert_eq!(held(&leases, id), None);
         leases.releasing(id);
         assert!(!leases.lose(id, LossCause::Gone), "its holder gives it back");
         assert_eq!(leases.standing(id), Standing::Over);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rumour_stays_until_it_is_refuted_by_a_look_that_began_after_it() {
+        let mut leases = Leases::default();
+        let id = enter(&mut leases, 5);
+        let rumour = |leases: &Leases| match leases.standing(id) {
+            Standing::Held { rumour, .. } => rumour,
+            other => panic!("{other:?}"),
+        };
+        assert!(!leases.doubted(LossCause::Evicted, |id, _| id.0 == 6));
+        assert_eq!(rumour(&leases), None);
+        assert!(leases.doubted(LossCause::Evicted, |id, _| id.0 == 5));
+        let first = rumour(&leases).unwrap();
+        leases.doubted(LossCause::Reset, |_, _| true);
+        leases.seen(id, Some(first), Instant::now());
+        let second = rumour(&leases).unwrap();
+        assert_eq!(second.cause, LossCause::Reset, "it came after that look");
+        leases.seen(id, Some(second), Instant::now());
+        assert_eq!(rumour(&leases), None);
+        leases.releasing(id);
+        assert!(!leases.doubted(LossCause::Evicted, |_, _| true), "its holder gives it back");
     }
 
     #[tokio::test(start_paused = true)]
@@ -277,7 +360,7 @@ mod tests {
         enter(&mut leases, 4);
         assert_eq!(leases.standing(late), Standing::Lost(LossCause::Reset));
         let after = enter(&mut leases, 5);
-        assert_eq!(leases.standing(after), Standing::Held { early: None });
+        assert_eq!(held(&leases, after), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -286,11 +369,11 @@ mod tests {
         let begin = Instant::now();
         let id = enter(&mut leases, 1);
         leases.set_ttl(TTL * 2);
-        assert_eq!(leases.standing(id), Standing::Held { early: None });
+        assert_eq!(held(&leases, id), None);
         leases.set_ttl(TTL / 2);
-        assert_eq!(leases.standing(id), Standing::Held { early: Some(begin + (TTL / 2).mul_f64(0.999)) });
+        assert_eq!(held(&leases, id), Some(begin + (TTL / 2).mul_f64(0.999)));
         leases.set_ttl(TTL);
-        assert_eq!(leases.standing(id), Standing::Held { early: None });
+        assert_eq!(held(&leases, id), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -304,7 +387,7 @@ mod tests {
         // Asked for at the same time, and answered by the new stream too.
         let (other, entry, _) = live(2, Instant::now());
         assert_eq!(leases.granted(other, entry, floor), None);
-        assert_eq!(leases.standing(id), Standing::Held { early: None });
+        assert_eq!(held(&leases, id), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Where the handles of one stream meet in this process: they tell each other of freed slots and of lost leases.
+//! Where the handles of one stream and connection meet: they tell each other of freed slots and of lost leases.
 
 mod hints;
 mod identity;
@@ -12,17 +12,20 @@ use std::time::Duration;
 
 use sluicegate_core::{Incarnation, Lease, LeaseId, LossCause};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::hints::Hints;
 pub(crate) use self::hints::{HandleId, Mark};
 pub(crate) use self::identity::Identity;
 pub(crate) use self::leases::{Floor, Live};
-use self::leases::{Leases, Standing};
+use self::leases::{Leases, Rumour, Standing};
+use crate::backoff;
+use crate::forecast::Forecast;
 use crate::pool::Facts;
 
-/// Stream name and incarnation, which nobody else's stream has.
-type Key = (String, Option<String>);
+/// Connection, stream name and incarnation. Handles of other connections are as good as other processes: they may be
+/// in another account, and hear of each other through the server.
+type Key = (u64, String, Option<String>);
 
 /// As many slots as anybody hears of at once where the limit is unknown.
 const PLENTY: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
@@ -32,8 +35,9 @@ static BOARDS: LazyLock<Mutex<HashMap<Key, Weak<Board>>>> = LazyLock::new(Mutex:
 #[derive(Debug)]
 pub(crate) struct Board {
     state: Mutex<State>,
-    /// A lease was lost, or will be.
+    /// A lease was lost, or will be, or is said to be.
     changed: Notify,
+    pub(crate) forecast: Forecast,
 }
 
 #[derive(Debug)]
@@ -48,13 +52,20 @@ struct State {
     leases: Leases,
     /// When somebody last looked at the stream as a whole.
     inspected: Instant,
+    /// When the server last confirmed a deletion of ours.
+    deleted: Option<Instant>,
 }
 
 impl Board {
     /// The board of that life of that stream.
-    pub(crate) fn meet(stream: &str, identity: Option<Identity>, facts: &Facts) -> Arc<Self> {
+    pub(crate) fn meet(
+        connection: u64,
+        stream: &str,
+        identity: Option<Identity>,
+        facts: &Facts,
+    ) -> Arc<Self> {
         let life = identity.as_ref().map(|identity| identity.incarnation().to_string());
-        let key = (stream.to_owned(), life);
+        let key = (connection, stream.to_owned(), life);
         let mut boards = BOARDS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(board) = boards.get(&key).and_then(Weak::upgrade) {
             return board;
@@ -68,8 +79,10 @@ impl Board {
             hints: Hints::default(),
             leases: Leases::default(),
             inspected: Instant::now(),
+            deleted: None,
         };
-        let board = Arc::new(Self { state: Mutex::new(state), changed: Notify::new() });
+        let (state, changed) = (Mutex::new(state), Notify::new());
+        let board = Arc::new(Self { state, changed, forecast: Forecast::new() });
         boards.insert(key, Arc::downgrade(&board));
         board
     }
@@ -153,10 +166,21 @@ impl Board {
         self.lock().hints.leave(id);
     }
 
-    /// All slots are believed to have become free.
-    pub(crate) fn tell_all(&self) {
-        let all = self.lock().limit.unwrap_or(PLENTY).get();
-        self.tell(all);
+    /// So many slots are believed to have become free, of which that handle alone shall know.
+    pub(crate) fn credit(&self, id: HandleId, slots: u32) {
+        if slots > 0 {
+            self.lock().hints.credit(id, slots);
+        }
+    }
+
+    /// Whether that handle hears release notes.
+    pub(crate) fn hears_notes(&self, id: HandleId, hears: bool) {
+        self.lock().hints.hears_notes(id, hears);
+    }
+
+    /// The most slots that a hint can be about.
+    pub(crate) fn most(&self) -> u32 {
+        self.limit().unwrap_or(PLENTY).get()
     }
 
     /// So many slots are believed to have become free.
@@ -166,8 +190,8 @@ impl Board {
         }
     }
 
-    /// The stream has that limit; more slots than before are free ones.
-    pub(crate) fn set_limit(&self, limit: Option<NonZeroU32>) {
+    /// The stream has that limit; so many more slots than before are free ones.
+    pub(crate) fn set_limit(&self, limit: Option<NonZeroU32>) -> u32 {
         let mut state = self.lock();
         let slots = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get);
         let more = slots(limit).saturating_sub(slots(state.limit));
@@ -175,6 +199,12 @@ impl Board {
         if more > 0 {
             state.hints.tell(more);
         }
+        more
+    }
+
+    /// What the stream is now, by all that is known.
+    pub(crate) fn adopt(&self, identity: Identity) {
+        self.lock().identity = Some(identity);
     }
 
     // Leases.
@@ -230,13 +260,57 @@ impl Board {
         self.lock().leases.misses_renewals(id, long)
     }
 
-    /// A release is about to be sent.
-    pub(crate) fn releasing(&self, id: LeaseId) {
-        self.lock().leases.releasing(id);
+    /// A release is about to be sent. Answers the lease, if this process holds it still; `Err`: it belongs to another
+    /// life of the stream, which may have given its number to somebody else, so that nothing must be sent.
+    pub(crate) fn releasing(&self, lease: &Lease) -> Result<Option<Live>, LossCause> {
+        let mut state = self.lock();
+        if let Some(cause @ (LossCause::Recreated | LossCause::Deleted)) = state.leases.loss(lease.id()) {
+            return Err(cause);
+        }
+        let epoch = state.identity.as_ref().map_or(0, Identity::epoch);
+        if lease.epoch() != 0 && epoch != 0 && lease.epoch() != epoch {
+            return Err(LossCause::Recreated);
+        }
+        state.leases.releasing(lease.id());
+        Ok(state.leases.get(lease.id()).cloned())
     }
 
     pub(crate) fn released(&self, id: LeaseId) {
         self.lock().leases.released(id);
+    }
+
+    /// The server has confirmed a deletion of ours. Whether the note of it, once sent, comes back to this process if
+    /// it is its turn; if not, the handles have to be told.
+    pub(crate) fn deleted(&self) -> bool {
+        let mut state = self.lock();
+        state.deleted = Some(Instant::now());
+        state.hints.are_notes_heard()
+    }
+
+    /// When the server last confirmed a deletion of ours.
+    pub(crate) fn last_deletion(&self) -> Option<Instant> {
+        self.lock().deleted
+    }
+
+    /// How often the stream was made anew.
+    pub(crate) fn life(&self) -> u64 {
+        self.lock().leases.life()
+    }
+
+    /// Somebody says that the lease with that message was ended: whoever awaits its loss looks at once.
+    pub(crate) fn doubt_one(&self, sequence: u64, cause: LossCause) {
+        self.doubted(cause, |id, live| id.0 == sequence || live.has(sequence));
+    }
+
+    /// The same of all leases whose subject begins so.
+    pub(crate) fn doubt_all(&self, cause: LossCause, prefix: &str) {
+        self.doubted(cause, |_, live| live.subject.starts_with(prefix));
+    }
+
+    fn doubted(&self, cause: LossCause, which: impl Fn(LeaseId, &Live) -> bool) {
+        if self.lock().leases.doubted(cause, which) {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Whether that was news.
@@ -270,41 +344,88 @@ impl Board {
 
     /// Completes when that lease is known to be lost; for one that is over, never.
     ///
-    /// Asks `verify` every so often, which looks whether the lease is still there, and if not says why.
-    pub(crate) async fn lost<V, F>(&self, id: LeaseId, every: Duration, verify: V) -> LossCause
+    /// Asks `look`, whether the lease is still there, when somebody says that it is not, and every so often unless
+    /// losses are `pushed`, since that time.
+    pub(crate) async fn lost<V, F>(
+        &self,
+        id: LeaseId,
+        every: Duration,
+        pushed: impl Fn() -> Option<Instant>,
+        look: V,
+    ) -> LossCause
     where
         V: Fn() -> F,
-        F: Future<Output = Option<LossCause>>,
+        F: Future<Output = Seen>,
     {
-        let mut next = Instant::now() + every;
+        let mut next = Some(Instant::now() + every);
+        let mut delays = backoff::resolving();
+        let mut pause = Duration::ZERO;
         loop {
             let changed = self.changed.notified();
             let standing = self.lock().leases.standing(id);
-            let early = match standing {
+            let (early, rumour, seen) = match standing {
                 Standing::Lost(cause) => return cause,
                 Standing::Over => return pending().await,
-                Standing::Held { early } => early,
-            };
-            let ends_early = async {
-                match early {
-                    Some(at) => sleep_until(at).await,
-                    None => pending().await,
-                }
+                Standing::Held { early, rumour, seen } => (early, rumour, seen),
             };
             let look = async {
-                sleep_until(next).await;
-                verify().await
+                match rumour {
+                    Some(_) => sleep(pause).await,
+                    None => until(next).await,
+                }
+                // Whoever hears of each loss need not look.
+                let began = Instant::now();
+                if rumour.is_none() && pushed().is_some_and(|since| since <= seen) {
+                    return (Seen::There, seen);
+                }
+                (look().await, began)
             };
-            tokio::select! {
+            let seen_before = seen;
+            let (seen, began) = tokio::select! {
                 biased;
-                () = changed => {}
-                () = ends_early => drop(self.lose(id, LossCause::TtlLowered)),
-                seen = look => match seen {
-                    Some(cause) => drop(self.lose(id, cause)),
-                    None => next = Instant::now() + every,
-                },
+                () = changed => continue,
+                () = until(early) => {
+                    self.lose(id, LossCause::TtlLowered);
+                    continue;
+                }
+                seen = look => seen,
+            };
+            next = Some(Instant::now() + every);
+            match (seen, rumour) {
+                (Seen::There, rumour) => {
+                    self.lock().leases.seen(id, rumour, began);
+                    delays = backoff::resolving();
+                    pause = Duration::ZERO;
+                }
+                // Nothing but a doubt.
+                (Seen::Forbidden, Some(rumour)) if rumour.cause == LossCause::Gone => {
+                    self.lock().leases.seen(id, Some(rumour), seen_before);
+                }
+                (Seen::Gone(LossCause::Gone) | Seen::Forbidden, Some(Rumour { cause, .. }))
+                | (Seen::Gone(cause), _) => drop(self.lose(id, cause)),
+                (Seen::Forbidden, None) => next = None,
+                (Seen::Nothing, Some(_)) => pause = delays.next().unwrap_or(backoff::LONGEST),
+                (Seen::Nothing, None) => {}
             }
         }
+    }
+}
+
+/// What a look for a lease showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    There,
+    Gone(LossCause),
+    /// Looking is not permitted.
+    Forbidden,
+    /// The question was not answered.
+    Nothing,
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 
@@ -316,7 +437,7 @@ mod tests {
         let identity = Identity::named(incarnation);
         let second = Duration::from_secs(1);
         let facts = Facts::told("s".into(), second);
-        Board::meet("meet", Some(identity), &facts)
+        Board::meet(7, "meet", Some(identity), &facts)
     }
 
     #[test]

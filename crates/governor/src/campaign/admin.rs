@@ -2,11 +2,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluicegate_core::{FencingToken, HeldLease, Holder, LeaseError, LeaseId, LeasePoolAdmin, LossCause};
+use sluicegate_core::{FencingToken, HeldLease, Holder, LeaseError, LeaseId, LeasePoolAdmin};
 
 use super::CampaignPool;
 use crate::config::validate_ttl;
-use crate::event::GovernorEvent;
 use crate::wire::GetMessage;
 use crate::{LifecycleKind, lifecycle};
 
@@ -15,8 +14,7 @@ impl LeasePoolAdmin for CampaignPool {
     async fn resize(&self, limit: NonZeroU32) -> Result<(), LeaseError> {
         let pool = &self.0.pool;
         pool.stream.change(|config| config.set_limit(limit)).await?;
-        pool.board.set_limit(Some(limit));
-        pool.emit(&GovernorEvent::Resized { limit: limit.get() });
+        pool.resized(limit).await;
         Ok(())
     }
 
@@ -46,11 +44,10 @@ impl LeasePoolAdmin for CampaignPool {
         let Some(message) = pool.stream.get(GetMessage::Sequence { seq: id.0 }).await? else {
             return Ok(None);
         };
-        if !pool.delete_message(id.0, pool.options.resolve_for).await? {
+        if !pool.delete_message(id.0, true, pool.options.resolve_for).await? {
             return Ok(None);
         }
-        pool.board.lose(id, LossCause::Evicted);
-        pool.board.tell(1);
+        pool.evicted(id, 1).await;
         let age = info.since(message.time).unwrap_or_default();
         let holder = Holder::from_wire(&message.data);
         lifecycle::announce(pool, LifecycleKind::Eviction, Some(id), &holder);
@@ -62,15 +59,14 @@ impl LeasePoolAdmin for CampaignPool {
         // Everything up to here is in the stream before the purge, and is gone after it.
         let last = pool.stream.info().await?.state.last_seq;
         let purged = pool.stream.purge().await?;
-        pool.board.reset_through(last);
-        pool.board.tell_all();
+        pool.was_reset(last, purged).await;
         Ok(purged)
     }
 
     async fn delete(&self) -> Result<(), LeaseError> {
         let pool = &self.0.pool;
         pool.stream.delete().await?;
-        pool.board.lose_all(LossCause::Deleted);
+        pool.was_deleted().await;
         Ok(())
     }
 }

@@ -15,9 +15,10 @@ use sluicegate_nats::Connection;
 
 pub(crate) use self::protocol::PROTOCOL;
 use crate::attempt::{Attempt, Granted, campaign};
-use crate::board::{Floor, Live};
+use crate::board::{Floor, Live, Seen};
 use crate::event::GovernorEvent;
-use crate::pool::{Facts, Handle};
+use crate::handle::Handle;
+use crate::pool::Facts;
 use crate::stream::Stream;
 use crate::wire::GetMessage;
 use crate::{GovernorConfig, GovernorName, LifecycleKind, PoolOptions, lifecycle, make, reaper};
@@ -177,34 +178,30 @@ impl CampaignPool {
         reaper::flush(&self.0.pool, within).await
     }
 
-    fn lease(&self, request: &Request, granted: Granted, floor: Floor) -> Lease {
+    async fn lease(&self, request: &Request, granted: Granted, floor: Floor) -> Lease {
         let pool = &self.0.pool;
         let Granted { sequence, first_send, attempt, tries } = granted;
-        let id = LeaseId(sequence);
-        let lease = Lease::granted(id, FencingToken(sequence), request, first_send, attempt.ttl)
-            .in_epoch(pool.board.epoch());
-        let live = Live::new(&lease, attempt.subject, attempt.id, first_send);
-        if pool.board.granted(&lease, live, floor).is_some() {
-            pool.emit(&GovernorEvent::EpochChanged { incarnation: pool.board.incarnation() });
-        }
-        pool.emit(&GovernorEvent::Acquired { id, tries });
+        let (id, token) = (LeaseId(sequence), FencingToken(sequence));
+        let lease = Lease::granted(id, token, request, first_send, attempt.ttl);
+        let live = Live::new(&lease, Arc::clone(&attempt.subject), Arc::clone(&attempt.id), first_send);
+        let lease = pool.enter(lease, live, floor, attempt, tries).await;
         lifecycle::announce(pool, LifecycleKind::Enter, Some(id), lease.holder());
         lease
     }
 
     /// Whether a lease is still in the stream, and if not why.
-    async fn verify(&self, lease: &Lease) -> Option<LossCause> {
+    async fn verify(&self, lease: &Lease) -> Seen {
         let pool = &self.0.pool;
-        let live = pool.board.live(lease.id())?;
+        let Some(live) = pool.board.live(lease.id()) else { return Seen::There };
         match pool.stream.get(GetMessage::Sequence { seq: lease.id().0 }).await {
             Ok(Some(message)) if message.header("Nats-Msg-Id") == Some(&*live.message_id) => {
                 pool.inspect(pool.board.ttl() / 3).await;
-                None
+                Seen::There
             }
             // Its sequence is somebody else's.
-            Ok(Some(_)) => Some(LossCause::Recreated),
-            Ok(None) => Some(pool.why_gone(lease.id()).await),
-            Err(error) => self.0.judge(error).await,
+            Ok(Some(_)) => Seen::Gone(LossCause::Recreated),
+            Ok(None) => Seen::Gone(pool.why_gone(lease.id()).await),
+            Err(error) => self.0.judge(&error),
         }
     }
 }
@@ -222,13 +219,13 @@ impl LeasePool for CampaignPool {
             let context = "campaign governors have no weights: ask for one slot";
             return Err(LeaseError::new(LeaseErrorKind::Unsupported, context));
         }
-        let (mark, floor) = pool.board.begin(self.0.id);
+        let (mark, floor) = pool.board.begin(pool.id);
         let holder = Bytes::copy_from_slice(request.holder().as_bytes());
         let attempt = || Attempt::new(pool, pool.subject(), false, holder.clone(), pool.board.ttl());
         match campaign(pool, attempt).await? {
-            Some(granted) => Ok(Some(self.lease(request, granted, floor))),
+            Some(granted) => Ok(Some(self.lease(request, granted, floor).await)),
             None => {
-                pool.board.full(self.0.id, mark);
+                pool.board.full(pool.id, mark);
                 pool.emit(&GovernorEvent::Full);
                 Ok(None)
             }
@@ -242,16 +239,12 @@ impl LeasePool for CampaignPool {
 
     async fn release(&self, lease: &Lease) -> Result<bool, LeaseError> {
         let (pool, id) = (&self.0.pool, lease.id());
-        // Another stream of that name may have given the number to somebody else.
-        if matches!(pool.board.loss(id), Some(LossCause::Recreated | LossCause::Deleted)) {
-            return Ok(false);
-        }
-        pool.board.releasing(id);
+        let Ok(live) = pool.board.releasing(lease) else { return Ok(false) };
         let within = lease.remaining().min(pool.options.resolve_for);
-        let freed = pool.delete_message(id.0, within).await?;
+        let freed = pool.delete_message(id.0, live.is_some(), within).await?;
         pool.board.released(id);
         if freed {
-            pool.board.tell(1);
+            pool.gave_back(id.0, 1).await;
         }
         pool.emit(&GovernorEvent::Released { id, freed });
         if freed {
@@ -276,7 +269,7 @@ impl LeasePool for CampaignPool {
     }
 
     fn line(&self) -> &WaitQueue {
-        &self.0.line
+        self.0.line()
     }
 
     fn waited_in_vain(&self, request: &Request) {

@@ -7,7 +7,8 @@ use sluicegate_core::{FencingToken, HeldLease, Holder, LeaseError, LeaseErrorKin
 
 use super::CampaignPool;
 use crate::config::validate_ttl;
-use crate::pool::{Facts, Handle};
+use crate::handle::Handle;
+use crate::pool::Facts;
 use crate::protocol::Protocol;
 use crate::wire::{StoredConfig, StoredMessage, campaign_config};
 use crate::{GovernorName, Wire};

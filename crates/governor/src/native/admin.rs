@@ -2,15 +2,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluicegate_core::{
-    HeldLease, HumanDuration, LeaseError, LeaseErrorKind, LeaseId, LeasePoolAdmin, LossCause,
-};
+use sluicegate_core::{HeldLease, HumanDuration, LeaseError, LeaseErrorKind, LeaseId, LeasePoolAdmin};
 
 use super::NativePool;
 use super::facts::validate_ttl;
 use super::held::Found;
 use crate::batch::all_entries;
-use crate::event::GovernorEvent;
 use crate::wire::TTL;
 use crate::{LifecycleKind, lifecycle};
 
@@ -22,8 +19,7 @@ impl LeasePoolAdmin for NativePool {
     async fn resize(&self, limit: NonZeroU32) -> Result<(), LeaseError> {
         let pool = &self.0.pool;
         pool.stream.change(|config| config.set_limit(limit)).await?;
-        pool.board.set_limit(Some(limit));
-        pool.emit(&GovernorEvent::Resized { limit: limit.get() });
+        pool.resized(limit).await;
         Ok(())
     }
 
@@ -47,11 +43,10 @@ impl LeasePoolAdmin for NativePool {
             let evicted = if held.weight > NonZeroU32::MIN {
                 pool.delete_matching(&all_entries(&subject), within).await?
             } else {
-                pool.delete_message(held.token.0, within).await?
+                pool.delete_message(held.token.0, true, within).await?
             };
             if evicted {
-                pool.board.lose(id, LossCause::Evicted);
-                pool.board.tell(held.weight.get());
+                pool.evicted(id, held.weight.get()).await;
                 lifecycle::announce(pool, LifecycleKind::Eviction, Some(id), &held.holder);
                 return Ok(Some(held));
             }
@@ -65,15 +60,14 @@ impl LeasePoolAdmin for NativePool {
         // Everything up to here is in the stream before the purge, and is gone after it.
         let last = pool.stream.info().await?.state.last_seq;
         let purged = pool.stream.purge().await?;
-        pool.board.reset_through(last);
-        pool.board.tell_all();
+        pool.was_reset(last, purged).await;
         Ok(purged)
     }
 
     async fn delete(&self) -> Result<(), LeaseError> {
         let pool = &self.0.pool;
         pool.stream.delete().await?;
-        pool.board.lose_all(LossCause::Deleted);
+        pool.was_deleted().await;
         Ok(())
     }
 }

@@ -7,7 +7,8 @@ use sluicegate_core::{HumanDuration, LeaseError, LeaseErrorKind};
 
 use super::NativePool;
 use super::held::{group, lease_id};
-use crate::pool::{Facts, Handle};
+use crate::handle::Handle;
+use crate::pool::Facts;
 use crate::protocol::Protocol;
 use crate::wire::{StoredConfig, TTL, native_config};
 use crate::{GovernorConfig, GovernorName, Wire, make};

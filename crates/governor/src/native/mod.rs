@@ -24,9 +24,9 @@ use self::held::Found;
 use self::watch::Watch;
 use crate::attempt::{Attempt, Granted, campaign};
 use crate::batch::all_entries;
-use crate::board::Live;
+use crate::board::{Live, Seen};
 use crate::event::GovernorEvent;
-use crate::pool::Handle;
+use crate::handle::Handle;
 use crate::wire::GetMessage;
 use crate::{GovernorConfig, GovernorName, LifecycleKind, PoolOptions, lifecycle, make, reaper};
 
@@ -211,9 +211,9 @@ impl NativePool {
     }
 
     /// Whether a lease is still in the stream, and if not why.
-    async fn verify(&self, lease: &Lease) -> Option<LossCause> {
+    async fn verify(&self, lease: &Lease) -> Seen {
         let pool = &self.0.pool;
-        let live = pool.board.live(lease.id())?;
+        let Some(live) = pool.board.live(lease.id()) else { return Seen::There };
         let there = if live.entries.is_empty() {
             let which = GetMessage::Last { last_by_subj: &live.subject };
             pool.stream.get(which).await.map(|message| message.is_some())
@@ -224,10 +224,10 @@ impl NativePool {
         match there {
             Ok(true) => {
                 pool.inspect(pool.board.ttl() / 3).await;
-                None
+                Seen::There
             }
-            Ok(false) => Some(pool.why_gone(lease.id()).await),
-            Err(error) => self.0.judge(error).await,
+            Ok(false) => Seen::Gone(pool.why_gone(lease.id()).await),
+            Err(error) => self.0.judge(&error),
         }
     }
 }
@@ -252,27 +252,23 @@ impl LeasePool for NativePool {
         if weight > NonZeroU32::MIN {
             self.check_weight(weight).await?;
         }
-        let (mark, floor) = pool.board.begin(self.0.id);
+        let (mark, floor) = pool.board.begin(pool.id);
         let holder = Bytes::copy_from_slice(request.holder().as_bytes());
         let granted = campaign(pool, || self.attempt(&holder, weight)).await?;
         let Some(Granted { sequence, first_send, attempt, tries }) = granted else {
-            pool.board.full(self.0.id, mark);
+            pool.board.full(pool.id, mark);
             pool.emit(&GovernorEvent::Full);
             return Ok(None);
         };
         let id = LeaseId(sequence);
         let last = sequence + u64::from(weight.get() - 1);
-        let lease = Lease::granted(id, FencingToken(last), request, first_send, attempt.ttl)
-            .in_epoch(pool.board.epoch())
-            .with_renewal(true);
-        let mut live = Live::new(&lease, attempt.subject, attempt.id, first_send);
+        let lease =
+            Lease::granted(id, FencingToken(last), request, first_send, attempt.ttl).with_renewal(true);
+        let mut live = Live::new(&lease, Arc::clone(&attempt.subject), Arc::clone(&attempt.id), first_send);
         if weight > NonZeroU32::MIN {
             live = live.of_several((sequence..=last).collect());
         }
-        if pool.board.granted(&lease, live, floor).is_some() {
-            pool.emit(&GovernorEvent::EpochChanged { incarnation: pool.board.incarnation() });
-        }
-        pool.emit(&GovernorEvent::Acquired { id, tries });
+        let lease = pool.enter(lease, live, floor, attempt, tries).await;
         lifecycle::announce(pool, LifecycleKind::Enter, Some(id), lease.holder());
         Ok(Some(lease))
     }
@@ -283,11 +279,7 @@ impl LeasePool for NativePool {
 
     async fn release(&self, lease: &Lease) -> Result<bool, LeaseError> {
         let (pool, id) = (&self.0.pool, lease.id());
-        if matches!(pool.board.loss(id), Some(LossCause::Recreated | LossCause::Deleted)) {
-            return Ok(false);
-        }
-        pool.board.releasing(id);
-        let live = pool.board.live(id);
+        let Ok(live) = pool.board.releasing(lease) else { return Ok(false) };
         let token = live.as_ref().map_or(lease.token(), |live| live.token);
         let within = lease.remaining().max(pool.stream.timeout()).min(pool.options.resolve_for);
         let freed = match &live {
@@ -298,7 +290,7 @@ impl LeasePool for NativePool {
             // Nobody knows its subjects any more: it ran out, or was lost.
             None if lease.weight() > NonZeroU32::MIN => false,
             _ => {
-                let mut freed = pool.delete_message(token.0, within).await?;
+                let mut freed = pool.delete_message(token.0, live.is_some(), within).await?;
                 if let Some(live) = live
                     && live.in_doubt
                 {
@@ -306,7 +298,7 @@ impl LeasePool for NativePool {
                     // of this.
                     let which = GetMessage::Last { last_by_subj: &live.subject };
                     if let Some(message) = pool.stream.get(which).await? {
-                        freed |= pool.delete_message(message.seq, within).await?;
+                        freed |= pool.delete_message(message.seq, true, within).await?;
                     }
                 }
                 freed
@@ -314,7 +306,7 @@ impl LeasePool for NativePool {
         };
         pool.board.released(id);
         if freed {
-            pool.board.tell(lease.weight().get());
+            pool.gave_back(id.0, lease.weight().get()).await;
         }
         pool.emit(&GovernorEvent::Released { id, freed });
         if freed {
@@ -343,7 +335,7 @@ impl LeasePool for NativePool {
     }
 
     fn line(&self) -> &WaitQueue {
-        &self.0.line
+        self.0.line()
     }
 
     fn waited_in_vain(&self, request: &Request) {

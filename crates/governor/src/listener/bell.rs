@@ -1,0 +1,202 @@
+//! Tells others of freed slots and ended leases.
+
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sluicegate_core::{LeaseId, LossCause};
+use sluicegate_nats::async_nats::Subject;
+use tokio::time::{Instant, timeout};
+
+use super::note::{self, Note, Revocation};
+use crate::event::GovernorEvent;
+use crate::pool::Pool;
+
+/// While nothing says that others wait, that often an answer is asked for.
+const CURIOSITY: Duration = Duration::from_millis(50);
+
+/// How long handing a note to the client may take, which is nothing unless its queue is full.
+const HANDOVER: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(crate) struct Bell {
+    release: Subject,
+    revocation: Subject,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Where answers arrive; none as long as nobody listens for them.
+    inbox: Option<String>,
+    /// When an answer was last asked for.
+    asked: Option<Instant>,
+    /// This user may not publish notes.
+    denied: bool,
+}
+
+impl Bell {
+    /// For the governor with that stream.
+    pub(crate) fn new(stream: &str) -> Self {
+        let name = stream.strip_prefix("GOVERNOR2_").or_else(|| stream.strip_prefix("GOVERNOR_"));
+        let name = name.unwrap_or(stream);
+        Self {
+            release: format!("_GOV.rel.{name}").into(),
+            revocation: format!("_GOV.rev.{name}").into(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The subject of release notes.
+    pub(crate) fn release(&self) -> &Subject {
+        &self.release
+    }
+
+    /// The subject of revocations.
+    pub(super) fn revocation(&self) -> &Subject {
+        &self.revocation
+    }
+
+    /// Answers arrive there.
+    pub(super) fn set_inbox(&self, inbox: Option<String>) {
+        self.state().inbox = inbox;
+    }
+
+    /// Whether that is our place for answers.
+    pub(super) fn is_ours(&self, reply: &str) -> bool {
+        self.state().inbox.as_deref().is_some_and(|inbox| reply.starts_with(inbox))
+    }
+
+    pub(super) fn set_denied(&self, denied: bool) {
+        self.state().denied = denied;
+    }
+
+    /// Notes cannot be published: the answer to a deletion has to serve as one.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.state().denied
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the answer shall go, if one is wanted: always while others wait, somewhere; now and then otherwise.
+    fn reply(&self, contended: bool, credit: u32) -> Option<String> {
+        let mut state = self.state();
+        let State { inbox: Some(inbox), asked, .. } = &mut *state else { return None };
+        let now = Instant::now();
+        if !contended && asked.is_some_and(|asked| now < asked + CURIOSITY) {
+            return None;
+        }
+        *asked = Some(now);
+        Some(note::reply_subject(inbox, credit))
+    }
+}
+
+impl Pool {
+    /// Slots of this stream were given back, by that deletion: tells who waits for them.
+    pub(crate) async fn gave_back(self: &Arc<Self>, sequence: u64, slots: u32) {
+        let slots = slots.min(self.board.most());
+        if slots == 0 {
+            return;
+        }
+        // The note wakes one of those who wait anywhere, and it may be one of ours.
+        let is_heard = self.board.deleted();
+        if !is_heard {
+            self.board.tell(slots);
+        }
+        self.listener.start(self);
+        if self.bell.is_denied() {
+            return;
+        }
+        let reply = self.bell.reply(!self.line.is_open(), if is_heard { slots } else { 0 });
+        let (subject, note) = (self.bell.release.clone(), Note::new(sequence, slots).write());
+        self.post(subject, reply, note).await;
+    }
+
+    /// This process has evicted a lease of so many slots.
+    pub(crate) async fn evicted(self: &Arc<Self>, id: LeaseId, slots: u32) {
+        self.board.lose(id, LossCause::Evicted);
+        self.revoke(Revocation::one(self.stream.name(), id.0)).await;
+        self.gave_back(id.0, slots).await;
+    }
+
+    /// This process has emptied the stream, up to that sequence.
+    pub(crate) async fn was_reset(self: &Arc<Self>, sequence: u64, messages: u64) {
+        self.board.reset_through(sequence);
+        self.revoke(Revocation::all(self.stream.name())).await;
+        self.gave_back(sequence, u32::try_from(messages).unwrap_or(u32::MAX)).await;
+    }
+
+    /// This process has deleted the stream.
+    pub(crate) async fn was_deleted(&self) {
+        self.board.lose_all(LossCause::Deleted);
+        self.revoke(Revocation::all(self.stream.name())).await;
+    }
+
+    /// This process has set the limit.
+    pub(crate) async fn resized(&self, limit: NonZeroU32) {
+        let more = self.board.set_limit(Some(limit));
+        self.emit(&GovernorEvent::Resized { limit: limit.get() });
+        if more > 0 && !self.bell.is_denied() {
+            let note = Note::new(0, more).write();
+            self.post(self.bell.release.clone(), None, note).await;
+        }
+    }
+
+    /// Somebody with authority has ended leases: tells those who hold them.
+    async fn revoke(&self, revocation: Revocation) {
+        self.post(self.bell.revocation.clone(), None, revocation.write()).await;
+    }
+
+    /// Hands a message to the client, without waiting for anything.
+    pub(super) async fn post(&self, subject: Subject, reply: Option<String>, payload: Bytes) {
+        if !self.stream.connection().is_connected() {
+            // It would be sent much later, when it is of no use.
+            return;
+        }
+        let client = self.stream.connection().client();
+        match reply {
+            Some(reply) => hand_over(client.publish_with_reply(subject, reply, payload)).await,
+            None => hand_over(client.publish(subject, payload)).await,
+        }
+    }
+}
+
+/// What does not get through is lost: it was a hint.
+async fn hand_over<E: std::fmt::Display>(publish: impl Future<Output = Result<(), E>>) {
+    match timeout(HANDOVER, publish).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "note not sent"),
+        Err(_) => tracing::debug!("note not sent: the client takes nothing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_those_of_the_governor_on_either_wire() {
+        for stream in ["GOVERNOR_T", "GOVERNOR2_T"] {
+            let bell = Bell::new(stream);
+            assert_eq!((bell.release.as_str(), bell.revocation.as_str()), ("_GOV.rel.T", "_GOV.rev.T"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_asked_for_now_and_then_and_always_while_others_wait() {
+        let bell = Bell::new("GOVERNOR_T");
+        assert_eq!(bell.reply(true, 1), None, "nobody listens for answers");
+        bell.set_inbox(Some("_INBOX.a".to_owned()));
+        let first = bell.reply(false, 1).unwrap();
+        assert_eq!(note::slots_of_reply(&first), Some(1));
+        assert!(bell.is_ours(&first));
+        assert_eq!(bell.reply(false, 1), None);
+        assert!(bell.reply(true, 1).is_some());
+        tokio::time::advance(CURIOSITY).await;
+        assert!(bell.reply(false, 1).is_some());
+    }
+}
