@@ -3,6 +3,11 @@
 use sluicegate_core::{LeaseError, LeaseErrorKind};
 use sluicegate_nats::{ApiError, ApiErrorKind, RequestErrorKind, code};
 
+/// A server alone has no other servers to copy to.
+const REPLICAS_NOT_SUPPORTED: u64 = 10074;
+/// There are not so many servers that could hold a copy.
+const NO_PEERS: u64 = 10005;
+
 /// Failure of a call that changes something: no answer means that it may have happened.
 pub(crate) fn write(stream: &str, error: ApiError) -> LeaseError {
     let kind = kind(&error, LeaseErrorKind::Unknown);
@@ -56,7 +61,7 @@ fn server_kind(err_code: u64, description: &str) -> LeaseErrorKind {
         code::STREAM_INVALID_CONFIG | code::STREAM_NAME_INVALID | code::MESSAGE_TTL_INVALID => {
             LeaseErrorKind::Invalid
         }
-        code::MESSAGE_TOO_LARGE => LeaseErrorKind::Invalid,
+        code::MESSAGE_TOO_LARGE | REPLICAS_NOT_SUPPORTED | NO_PEERS => LeaseErrorKind::Invalid,
         code::MESSAGE_TTL_DISABLED | code::REQUIRED_API_LEVEL => LeaseErrorKind::Unsupported,
         code::STREAM_SEALED => LeaseErrorKind::Misconfigured,
         code::MESSAGE_DELETE_FAILED if description.contains("not permitted") => LeaseErrorKind::Misconfigured,
@@ -82,6 +87,8 @@ mod tests {
             (10058, "stream name already in use with a different configuration", LeaseErrorKind::Conflict),
             (10065, "subjects overlap with an existing stream", LeaseErrorKind::Conflict),
             (10052, "max age needs to be >= 100ms", LeaseErrorKind::Invalid),
+            (10074, "replicas > 1 not supported in non-clustered mode", LeaseErrorKind::Invalid),
+            (10005, "no suitable peers for placement", LeaseErrorKind::Invalid),
             (10128, "Stream name can not contain path separators", LeaseErrorKind::Invalid),
             (10057, "message delete not permitted", LeaseErrorKind::Misconfigured),
             (10057, "write /data/1.blk: no space left on device", LeaseErrorKind::Transient),

@@ -251,13 +251,14 @@ impl Stream {
                     if messages.len() == most {
                         return Ok((messages, false));
                     }
-                    let Some(next) = message.seq.checked_add(1) else { return Ok((messages, true)) };
-                    from = next;
-                    fresh += 1;
                     // Zero: younger than the look at the stream.
                     let age = info.since(message.time).filter(|age| !age.is_zero());
                     let age = age.map_or(Duration::ZERO, |age| age + seen.elapsed());
+                    let next = message.seq.checked_add(1);
                     messages.push((message, age));
+                    let Some(next) = next else { return Ok((messages, true)) };
+                    from = next;
+                    fresh += 1;
                 }
             }
             window = if fresh == now { (window * 2).min(WIDEST_WALK) } else { 1 };

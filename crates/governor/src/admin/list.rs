@@ -17,9 +17,6 @@ const SUBJECTS: [&str; 3] = ["$GOVERNOR.campaign.*", "*.governor.*", "$GOVERNOR2
 /// How many streams are looked at one by one at the same time.
 const AT_ONCE: usize = 16;
 
-/// A list of more streams than this ends with an error: no account has so many.
-const LONGEST: u64 = 1_000_000;
-
 /// Which governors to list; `Default` is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -111,7 +108,7 @@ pub(super) async fn list(
             answered = true;
             missing.extend(pages.missing);
             for value in pages.streams {
-                let name = value.pointer("/config/name").and_then(Value::as_str).map(str::to_owned);
+                let name = name_of(&value).map(str::to_owned);
                 match serde_json::from_value::<StreamInfo>(value) {
                     Ok(info) => {
                         if let Some(summary) = filter.summary(&info) {
@@ -158,7 +155,8 @@ struct Listed {
 impl Streams<'_> {
     async fn pages(&self, verb: &str, subject: Option<&str>) -> Result<Listed, LeaseError> {
         let mut listed = Listed::default();
-        let mut offset = 0;
+        let mut known = BTreeSet::new();
+        let mut offset: u64 = 0;
         loop {
             let request = PageRequest::new(offset, subject);
             let timeout = self.options.request_timeout;
@@ -166,17 +164,20 @@ impl Streams<'_> {
             let page = answer.map_err(error::list)?;
             let total = page.total;
             let (streams, missing) = page.into_parts();
-            let count = (streams.len() + missing.len()) as u64;
+            let count = streams.len() + missing.len();
+            let names = streams.iter().filter_map(name_of).chain(missing.iter().map(String::as_str));
+            let news = names.filter(|name| known.insert((*name).to_owned())).count();
             listed.streams.extend(streams);
             listed.missing.extend(missing);
-            offset += count;
+            offset = offset.saturating_add(count as u64);
             // An empty page before the end: streams were deleted in the meantime.
             if count == 0 || offset >= total {
                 return Ok(listed);
             }
-            if offset >= LONGEST {
-                let context = "the list of streams does not end";
-                return Err(LeaseError::new(LeaseErrorKind::Misconfigured, context));
+            // A server that does not move on would keep us here for ever.
+            if news == 0 {
+                let context = "the list of streams changes faster than it can be read, or does not end";
+                return Err(LeaseError::new(LeaseErrorKind::Transient, context));
             }
         }
     }
@@ -190,4 +191,9 @@ impl Streams<'_> {
             }
         }
     }
+}
+
+/// The name of a stream, of which there may be no more than the name.
+fn name_of(stream: &Value) -> Option<&str> {
+    stream.as_str().or_else(|| stream.pointer("/config/name")?.as_str())
 }

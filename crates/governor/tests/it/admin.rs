@@ -97,6 +97,11 @@ async fn both_wires_are_made_viewed_and_changed_alike() {
         admin.resize(slots(3)).await.unwrap();
         admin.set_ttl(LONG * 2, Force::No).await.unwrap();
         admin.set_replicas(NonZeroU8::MIN).await.unwrap();
+        // A server alone has no other to copy to; and nowhere there are so many.
+        for replicas in [3, 6] {
+            let error = admin.set_replicas(NonZeroU8::new(replicas).unwrap()).await.unwrap_err();
+            assert_eq!(error.kind(), LeaseErrorKind::Invalid, "{error}");
+        }
         let view = admin.view().await.unwrap();
         assert_eq!((view.limit, view.ttl), (Some(3), Some(LONG * 2)));
 
@@ -328,6 +333,25 @@ async fn the_list_is_complete_sorted_and_filtered() {
     let ant = &all[0];
     assert_eq!((ant.wire, ant.limit, ant.ttl, ant.active), (Wire::Native, Some(4), Some(LONG), Some(0)));
     assert_eq!(all[1].subject.as_deref(), Some("mcollective.governor.mid"));
+}
+
+#[tokio::test]
+async fn an_old_server_lists_and_shows_its_governors_too() {
+    let server = server("2.10.26").await;
+    let connection = connection(&server.url()).await;
+    create_as_choria(&connection, "T", 2, LONG).await;
+    CampaignPool::create(&connection, &config("unusual", 3, LONG).subject("some.where.else")).await.unwrap();
+    let all = GovernorAdmin::list(&connection, &Filter::all()).await.unwrap();
+    assert_eq!(all.iter().map(|governor| &*governor.name).collect::<Vec<_>>(), ["T", "unusual"]);
+    let some = GovernorAdmin::list(&connection, &Filter::all().collective("mcollective")).await.unwrap();
+    assert_eq!(some.len(), 1);
+    let admin = GovernorAdmin::bind(&connection, "T").await.unwrap();
+    let lease = admin.pool().unwrap().try_acquire(&request("old")).await.unwrap().expect("free");
+    let view = admin.view().await.unwrap();
+    assert_eq!((view.active, view.holders[0].id, view.warnings), (1, lease.id(), vec![Warning::Unseeded]));
+    admin.set_subject("$BOB", Force::Yes).await.unwrap();
+    admin.set_ttl(LONG * 2, Force::No).await.unwrap();
+    assert_eq!(admin.view().await.unwrap().subject.as_deref(), Some("$BOB"));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod admin;
 mod choria;
 mod contract;
 mod create;
+mod fake;
 mod governor;
 mod hints;
 mod interop;
@@ -16,6 +17,7 @@ mod peer;
 mod permissions;
 mod permits;
 mod replicated;
+mod scripted;
 mod support;
 #[path = "../common/turns.rs"]
 mod turns;
