@@ -3,5 +3,7 @@
 #[cfg(feature = "check")]
 pub mod check;
 pub mod lease;
+#[cfg(feature = "record")]
+pub mod record;
 #[cfg(feature = "server")]
 pub mod server;

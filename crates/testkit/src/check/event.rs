@@ -110,7 +110,7 @@ pub struct Event {
     /// What a fault hit, or whose state this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Box<str>>,
-    /// The leases that are stored.
+    /// The leases that are stored, each by its newest token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Box<[u64]>>,
     /// For people.

@@ -56,6 +56,11 @@ pub(super) struct Lease<'a> {
 }
 
 impl Lease<'_> {
+    /// The last token that was confirmed.
+    pub(super) fn token(&self) -> u64 {
+        self.renewals.last().unwrap_or(&self.grant).token
+    }
+
     /// The last deadline that was confirmed.
     pub(super) fn deadline(&self) -> u64 {
         self.renewals.last().unwrap_or(&self.grant).deadline
@@ -143,6 +148,8 @@ pub(super) struct Index<'a> {
     pub(super) leases: Vec<Lease<'a>>,
     /// The last of that id.
     pub(super) by_id: HashMap<u64, usize>,
+    /// Whose newest, or earlier, token that is: stores name leases by it.
+    pub(super) by_token: HashMap<u64, usize>,
     /// The last of that id that the process was granted.
     own: HashMap<(&'a str, u64), usize>,
     pub(super) releases: Vec<Release<'a>>,
@@ -279,6 +286,10 @@ impl<'a> Index<'a> {
             if let Some(lease) = self.own.get(&of).map(|at| &mut self.leases[*at]) {
                 lease.renewals.push(grant);
             }
+        }
+        for (at, lease) in self.leases.iter().enumerate() {
+            let grants = std::iter::once(&lease.grant).chain(&lease.renewals);
+            self.by_token.extend(grants.map(|grant| (grant.token, at)));
         }
         for release in &self.releases {
             if let Some(lease) = self.own.get(&(release.p, release.lease)).map(|at| &mut self.leases[*at]) {

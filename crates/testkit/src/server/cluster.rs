@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::process::{Process, free_address};
 use super::unit::Unit;
 use super::workdir::WorkDir;
-use super::{NatsServer, NatsServerBuilder, ServerError, ServerErrorKind};
+use super::{Direction, Fault, NatsServer, NatsServerBuilder, Proxy, ServerError, ServerErrorKind};
 
 const FORMED_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
@@ -19,6 +19,21 @@ const LEADER_SELF: &str = "Self is new JetStream cluster metadata leader";
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<NatsServer>,
+    links: Vec<Link>,
+}
+
+/// How one node makes a route to another: through a proxy. Of the two between each pair of nodes, one stays.
+#[derive(Debug)]
+struct Link {
+    from: usize,
+    to: usize,
+    proxy: Proxy,
+}
+
+impl Link {
+    fn touches(&self, node: usize) -> bool {
+        self.from == node || self.to == node
+    }
 }
 
 impl Cluster {
@@ -38,9 +53,23 @@ impl Cluster {
     ///
     /// As [`start`](Self::start).
     pub async fn start_with(nodes: usize, node: NatsServerBuilder) -> Result<Self, ServerError> {
+        Self::form(nodes, &node, false).await
+    }
+
+    /// The same, with a proxy on each route: nodes can be [cut off](Self::cut_off) from each other while they run and
+    /// clients reach them. Clients are not told of nodes that they were not given.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_linked(nodes: usize, node: NatsServerBuilder) -> Result<Self, ServerError> {
+        Self::form(nodes, &node, true).await
+    }
+
+    async fn form(nodes: usize, node: &NatsServerBuilder, linked: bool) -> Result<Self, ServerError> {
         let until = Instant::now() + FORMED_WITHIN;
         loop {
-            if let Some(cluster) = Self::try_start(nodes, &node).await? {
+            if let Some(cluster) = Self::try_start(nodes, node, linked).await? {
                 cluster.formed(until).await?;
                 return Ok(cluster);
             }
@@ -48,11 +77,49 @@ impl Cluster {
     }
 
     /// `None` = somebody took a port.
-    async fn try_start(nodes: usize, node: &NatsServerBuilder) -> Result<Option<Self>, ServerError> {
+    async fn try_start(
+        nodes: usize,
+        node: &NatsServerBuilder,
+        linked: bool,
+    ) -> Result<Option<Self>, ServerError> {
         let routes = (0..nodes).map(|_| free_address()).collect::<Result<Vec<_>, _>>()?;
-        let starting = (0..nodes).map(|n| start_node(n, &routes, node));
+        let mut links = Vec::new();
+        for to in 0..if linked { nodes } else { 0 } {
+            for from in (0..nodes).filter(|from| *from != to) {
+                links.push(Link { from, to, proxy: Proxy::start(routes[to]).await? });
+            }
+        }
+        let starting = (0..nodes).map(|n| {
+            let to_all = || routes.iter().map(ToString::to_string).collect();
+            let of_links = || {
+                let own = links.iter().filter(|link| link.from == n);
+                own.map(|link| link.proxy.addr().to_string()).collect()
+            };
+            start_node(n, routes[n], if linked { of_links() } else { to_all() }, linked, node)
+        });
         let started = try_join_all(starting).await?;
-        Ok(started.into_iter().collect::<Option<Vec<_>>>().map(|nodes| Self { nodes }))
+        Ok(started.into_iter().collect::<Option<Vec<_>>>().map(|nodes| Self { nodes, links }))
+    }
+
+    /// Holds back all that goes between this node and the others, both ways: routes stay open, and nothing comes.
+    /// Does nothing unless the cluster was [started with links](Self::start_linked).
+    pub fn cut_off(&self, node: usize) {
+        for link in self.links.iter().filter(|link| link.touches(node)) {
+            link.proxy.set(Fault::Hold);
+        }
+    }
+
+    /// Lets everything pass between all nodes.
+    pub fn heal(&self) {
+        for link in &self.links {
+            link.proxy.set(Fault::Pass);
+        }
+    }
+
+    /// Bytes that are held back between this node and the others: above zero confirms that it is cut off.
+    pub fn held_back(&self, node: usize) -> u64 {
+        let own = self.links.iter().filter(|link| link.touches(node));
+        own.map(|link| link.proxy.held(Direction::ToServer) + link.proxy.held(Direction::ToClient)).sum()
     }
 
     /// The nodes, in the order of their names.
@@ -88,12 +155,16 @@ impl Cluster {
 
 async fn start_node(
     n: usize,
-    routes: &[SocketAddr],
+    listen: SocketAddr,
+    others: Vec<String>,
+    linked: bool,
     node: &NatsServerBuilder,
 ) -> Result<Option<NatsServer>, ServerError> {
-    let others: Vec<String> = routes.iter().map(|address| format!("nats://{address}")).collect();
+    let others: Vec<String> = others.iter().map(|address| format!("nats://{address}")).collect();
+    // Otherwise the nodes tell each other how to get around the proxies, and make several routes to each other.
+    let only = if linked { ", no_advertise: true, pool_size: -1" } else { "" };
     let config =
-        format!("cluster {{ name: sluicegate, listen: {:?}, routes: {others:?} }}", routes[n].to_string());
+        format!("cluster {{ name: sluicegate, listen: {:?}, routes: {others:?}{only} }}", listen.to_string());
     let node = node.clone().name(format!("n{n}")).config(&config);
     let process: Process = node.process(WorkDir::create()?, free_address()?).await?;
     let started = process.try_start().await?;

@@ -32,6 +32,7 @@
 //! Dropping a server kills it and removes its data. On Linux the kernel kills it even if the test is killed. What is
 //! left in the temporary directory then, or a container, is removed by the next test that starts a server.
 
+mod ask;
 mod cluster;
 #[cfg(feature = "container")]
 mod container;
@@ -49,6 +50,7 @@ mod stan;
 mod unit;
 mod workdir;
 
+pub use ask::ask;
 pub use cluster::Cluster;
 #[cfg(feature = "container")]
 pub use container::{ensure_image, remove_abandoned_containers};

@@ -17,17 +17,16 @@ pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut 
     }
     let mut unexplained = Vec::new();
     for id in ids(last) {
-        match index.by_id.get(&id).map(|at| &index.leases[*at]) {
+        match index.by_token.get(&id).map(|at| &index.leases[*at]) {
             None => unexplained.push(id),
             Some(lease) if lease.deadline().saturating_add(params.late()) < last.t => {
                 let text = format!("lease {id} is stored after its time");
                 verdict.violation([lease.grant.line, last.n], text);
             }
             Some(lease) => {
-                let given_back = index
-                    .releases
-                    .iter()
-                    .find(|release| release.lease == id && release.freed.is_some() && release.done != NEVER);
+                let given_back = index.releases.iter().find(|release| {
+                    release.lease == lease.id && release.freed.is_some() && release.done != NEVER
+                });
                 if let Some(release) = given_back {
                     let text = format!("lease {id} was given back to {}, and is stored", lease.p);
                     verdict.violation([release.line, last.n], text);
@@ -56,7 +55,7 @@ fn missing(index: &Index<'_>, last: &Event, verdict: &mut Verdict) {
     let begun: BTreeSet<u64> = index.releases.iter().map(|release| release.lease).collect();
     for lease in &index.leases {
         let held = lease.deadline() > last.t && lease.revoked > last.t && !begun.contains(&lease.id);
-        if held && !stored.contains(&lease.id) {
+        if held && !stored.contains(&lease.token()) {
             let text = format!("lease {} of {} is held, and is not stored", lease.id, lease.p);
             verdict.violation([lease.grant.line, last.n], text);
         }
