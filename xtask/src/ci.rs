@@ -17,7 +17,7 @@ enum Lane {
     Static,
     /// The demo in memory and on a real server
     Demo,
-    /// The demo on a server that is killed and paused, for a minute
+    /// The demo and the governor on servers that are killed and paused, for four minutes
     Chaos,
     /// The integration tests on containers
     Container,
@@ -36,7 +36,11 @@ pub(crate) async fn run(flags: &Flags) -> Outcome {
                 demo::run(&demo::Flags::embedded()).await?;
                 demo::run(&demo::Flags::on_a_server()).await?;
             }
-            Lane::Chaos => chaos::run(&chaos::Flags::short()).await?,
+            Lane::Chaos => {
+                for flags in chaos::Flags::short() {
+                    chaos::run(&flags).await?;
+                }
+            }
             Lane::Container => test::run(&test::Flags::container()).await?,
             Lane::Test => test::run(&test::Flags::all()).await?,
         }

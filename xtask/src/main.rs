@@ -41,7 +41,7 @@ enum Verb {
     Up(up::Flags),
     /// The benchmarks, as one table of ratios
     Bench(bench::Flags),
-    /// The demo again and again on a server that is killed and paused
+    /// The demo and the governor on servers, processes and connections that are broken on purpose
     Chaos(chaos::Flags),
     /// Layers, rooms and lengths
     Tidy,

@@ -172,6 +172,7 @@ impl<'a> Index<'a> {
         let mut index = Self { events, end, ..Self::default() };
         let answers = answers(events);
         let mut inside: BTreeMap<(&str, u32), usize> = BTreeMap::new();
+        let mut begun: HashMap<(&str, u64), usize> = HashMap::new();
         let mut revocations = Vec::new();
         let mut renewals = Vec::new();
         let mut losses = Vec::new();
@@ -223,15 +224,13 @@ impl<'a> Index<'a> {
                         index.entries[at].end = event.t;
                     }
                 }
-                (Op::Fault, Phase::Call) => index.fault(event, answered),
+                (Op::Fault, Phase::Call) => {
+                    begun.insert((event.writer(), event.id), index.faults.len());
+                    index.fault(event, answered);
+                }
                 (Op::Fault, Phase::Event) => {
-                    if let Some(fault) = index
-                        .faults
-                        .iter_mut()
-                        .rev()
-                        .find(|fault| fault.end == NEVER && Some(fault.target) == event.target.as_deref())
-                    {
-                        fault.end = event.t;
+                    if let Some(at) = begun.get(&(event.writer(), event.id)) {
+                        index.faults[*at].end = event.t;
                     }
                 }
                 _ => {}

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Recorder, now};
+use super::Recorder;
 use crate::check::{Event, Op, Phase};
 
 /// What leases protect. It lets in whoever shows a lease, and writes down who is in; it refuses a lease that is over

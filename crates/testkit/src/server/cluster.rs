@@ -84,9 +84,9 @@ impl Cluster {
     ) -> Result<Option<Self>, ServerError> {
         let routes = (0..nodes).map(|_| free_address()).collect::<Result<Vec<_>, _>>()?;
         let mut links = Vec::new();
-        for to in 0..if linked { nodes } else { 0 } {
+        for (to, route) in routes.iter().enumerate().filter(|_| linked) {
             for from in (0..nodes).filter(|from| *from != to) {
-                links.push(Link { from, to, proxy: Proxy::start(routes[to]).await? });
+                links.push(Link { from, to, proxy: Proxy::start(*route).await? });
             }
         }
         let starting = (0..nodes).map(|n| {

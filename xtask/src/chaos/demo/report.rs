@@ -6,32 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::schedule::Fault;
-
-/// What the whole is called at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Passed,
-    Failed,
-    /// Nothing failed, but too little was tried for that to mean something.
-    Inconclusive,
-}
-
-impl Verdict {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::Inconclusive => "inconclusive",
-        }
-    }
-}
-
-/// How often a fault was begun, and how often it was seen to have happened.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    begun: u64,
-    confirmed: u64,
-}
+use crate::chaos::{Tally, Verdict};
 
 /// What one check of the workload has seen over all runs.
 #[derive(Clone, Debug, Default)]
