@@ -29,7 +29,9 @@ pub(crate) fn init(output: &OutputArgs, trace: bool) {
     };
     let default = format!("{default}{}", if trace { ",sluicegate_nats::api=trace" } else { "" });
     let filter = EnvFilter::try_from_env("SLUICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // Nobody is left to be told that nobody reads stderr any more.
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let subscriber = subscriber.log_internal_errors(false);
     // Fails only where a subscriber is set already, which is then the one to use.
     let _ = match format(output) {
         LogFormat::Human => subscriber.with_ansi(color::on_stderr(output.color)).try_init(),

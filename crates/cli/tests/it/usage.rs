@@ -1,6 +1,10 @@
 //! A wrong command line: exit 2, what is wrong, and what would be right.
 
-use crate::tool::run;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::tool::{ended, run, tool};
 
 #[tokio::test]
 async fn an_unknown_flag_is_named_and_the_nearest_suggested() {
@@ -58,4 +62,45 @@ async fn help_and_version_are_data() {
     }
     let told = run(&[]).await;
     assert_eq!(told.code, Some(2), "no command is no success");
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_a_usage_error() {
+    for head in [&["governor", "view"][..], &["governor"], &["--json", "demo", "--id"]] {
+        let mut command = tool(head);
+        let told = ended(command.arg(OsStr::from_bytes(b"\xff")).spawn().unwrap()).await;
+        assert_eq!((told.code, told.stdout.as_str()), (Some(2), ""), "{told:#?}");
+    }
+}
+
+/// The help of every verb stands in `tests/help`, to be looked at when it changes: `SLUICEGATE_WRITE_HELP=1` writes it.
+#[tokio::test]
+async fn help_is_as_it_was_looked_at() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
+    let verbs = ["", "add", "edit", "ls", "view", "run", "hold", "wait", "evict", "reset", "rm"];
+    for verb in verbs {
+        let mut args = vec!["governor"];
+        args.extend(Some(verb).filter(|verb| !verb.is_empty()));
+        args.push("--help");
+        let told = run(&args).await;
+        assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""), "{args:?}");
+        let file = folder.join(format!("governor{}{verb}.txt", if verb.is_empty() { "" } else { "-" }));
+        if std::env::var_os("SLUICEGATE_WRITE_HELP").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&file, &told.stdout).unwrap();
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(told.stdout, expected, "{}", file.display());
+        if !verb.is_empty() {
+            let examples = told.stdout.contains("sluicegate governor ") || told.stdout.contains("--force");
+            assert!(examples && told.stdout.contains("Usage: sluicegate governor"), "{verb}");
+        }
+    }
+    let group = run(&["governor", "--help"]).await.stdout;
+    let sentence = "A lease is advisory unless the resource it protects checks the fencing token.";
+    assert_eq!(group.lines().next(), Some(sentence));
+    for verb in &verbs[1..] {
+        let line = group.lines().find(|line| line.trim_start().starts_with(verb)).unwrap();
+        assert!(line.contains("[impact:ro]") || line.contains("[impact:rw]"), "{line}");
+    }
 }

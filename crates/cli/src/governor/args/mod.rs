@@ -41,7 +41,7 @@ pub(crate) enum GovernorCommand {
     /// Which governors there are, and how full they are [impact:ro]
     Ls(LsArgs),
     /// One governor, and who holds its slots [impact:ro]
-    #[command(visible_aliases = ["info", "show"])]
+    #[command(visible_aliases = ["info", "show"], aliases = ["v", "s"])]
     View(ViewArgs),
     /// Runs a command while it holds a slot [impact:rw]
     Run(RunArgs),

@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use futures::StreamExt;
+use sluicegate_governor::{LifecycleEvent, LifecycleKind};
 use sluicegate_testkit::server::NatsServer;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{LONG, Site, is_alive, lines, pids};
-use crate::tool::{ended, run_on, tool_on};
+use crate::tool::{ended, run_on, signal, tool_on};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -196,4 +198,39 @@ async fn what_is_not_there_or_cannot_be_used_is_said() {
     }
     let told = run_on(server, &["governor", "run", "x", "--context", "nowhere", "--json", "true"]).await;
     assert_eq!((told.code, told.error()["code"].as_str()), (Some(78), Some("context_not_found")));
+}
+
+#[tokio::test]
+async fn nobody_who_reads_stderr_is_no_reason_to_leave_the_command_alone() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "no-stderr", 1, HOUR).await;
+    for format in ["human", "logfmt", "json"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let script = "trap 'exit 7' TERM; echo $$; while :; do sleep 0.05; done";
+        let args = ["governor", "run", "no-stderr", "-v", "--log-format", format, "sh", "-c", script];
+        let mut child = tool_on(server, &args).stderr(writer).spawn().unwrap();
+        let running = pids(&mut lines(&mut child)).await;
+        signal(&child, "TERM").await;
+        assert_eq!(ended(child).await.code, Some(7), "{format}");
+        assert!(!is_alive(running[0]));
+        assert_eq!(site.active().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn choria_is_told_who_enters_and_leaves() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "lifecycle", 1, HOUR).await;
+    let client = site.connection.client();
+    let mut events = client.subscribe(LifecycleEvent::SUBJECTS).await.unwrap();
+    client.flush().await.unwrap();
+    let told = ended(site.run(&["--lifecycle", "--holder", "me"], &["true"])).await;
+    assert_eq!(told.code, Some(0), "{told:#?}");
+    for kind in [LifecycleKind::Enter, LifecycleKind::Exit] {
+        let message = timeout(LONG, events.next()).await.unwrap().unwrap();
+        let event = LifecycleEvent::parse(&message.payload).unwrap();
+        assert_eq!((event.kind, event.governor.as_str(), event.identity.as_str()), (kind, "lifecycle", "me"));
+        assert_eq!(message.subject.as_str(), "choria.lifecycle.event.governor.sluicegate");
+    }
 }

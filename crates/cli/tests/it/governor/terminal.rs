@@ -216,3 +216,26 @@ async fn in_a_pipeline_only_the_command_is_waited_for() {
     assert!(seen.contains("one") && seen.contains("two") && seen.contains("slot released"), "{seen}");
     assert_eq!(site.active().await, 0);
 }
+
+#[tokio::test]
+async fn stopped_beyond_the_lease_it_ends_the_command_first_thing() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-stopped", 1, Duration::from_secs(2)).await;
+    let line = "exec $SG governor run t-stopped sh -c 'echo us $PPID pid $$; exec sleep 100'";
+    let mut terminal = Terminal::open(server, line);
+    terminal.until("pid ").await;
+    terminal.until("\n").await;
+    let (us, command) = (terminal.number("us "), terminal.number("pid "));
+    // As Ctrl-Z would do to both.
+    kill(command, "STOP").await;
+    kill(us, "STOP").await;
+    site.until_active(0, LONG).await;
+    // `script` has stopped with them.
+    kill(terminal.child.id().unwrap(), "CONT").await;
+    kill(us, "CONT").await;
+    let continued = Instant::now();
+    let (ended, seen) = terminal.ended().await;
+    assert_eq!(ended, Some(76), "{seen}");
+    assert!(continued.elapsed() < TIDY, "{:?}", continued.elapsed());
+    assert!(!is_alive(command));
+}
