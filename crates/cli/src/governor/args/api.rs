@@ -1,6 +1,8 @@
 use clap::Args;
 
-/// The calls that choria's scripts make. Answers and errors are JSON on stdout; exit 0 or 1.
+/// What choria's scripts call [impact:rw]
+///
+/// Answers and errors are JSON on stdout; exit 0 or 1.
 ///
 /// Nothing is checked by the grammar, as the answers are part of the interface.
 #[derive(Args, Debug)]

@@ -19,7 +19,7 @@ pub(crate) enum WireArg {
     Native,
 }
 
-/// Makes a governor: CAPACITY slots, each of which returns after TTL at the latest.
+/// Makes a governor: CAPACITY slots, each of which returns after TTL at the latest [impact:rw]
 ///
 /// One that exists and is the same is left as it is. One that differs is shown field by field, as `have → want`: on a
 /// terminal it is then asked for, elsewhere it is `already_exists` (exit 1), unless --ensure or --force is given.
@@ -79,9 +79,9 @@ impl AddArgs {
     }
 }
 
-/// Changes what is named, and nothing else: the stored configuration is read, changed, written and compared.
+/// Changes capacity, time to live, replicas or subject, and nothing else [impact:rw]
 ///
-/// Lowering the capacity evicts nobody; --drain then waits until no more are held than that. Moving the subject cuts
+/// The stored configuration is read, changed, written and compared. Lowering the capacity evicts nobody; --drain then waits until no more are held than that. Moving the subject cuts
 /// off workers that were told the old one, and lowering the time to live may end leases: both ask on a terminal, and
 /// need --force elsewhere.
 #[derive(Args, Debug)]
@@ -112,7 +112,7 @@ pub(crate) struct EditArgs {
     pub(crate) max_wait: Option<HumanDuration>,
 }
 
-/// Every governor, whatever its wire and its subject.
+/// Which governors there are, whatever their wire and subject, and how full they are [impact:ro]
 #[derive(Args, Debug)]
 #[command(
     after_help = "Columns: name wire capacity active free ttl_seconds oldest_age_seconds waiters replicas
@@ -131,9 +131,10 @@ pub(crate) struct LsArgs {
     pub(crate) collective: Option<String>,
 }
 
-/// Configuration, use, warnings, and leases: id, token, holder, when acquired, age, and when it expires.
+/// One governor, and who holds its slots [impact:ro]
 ///
-/// Never changes anything.
+/// Configuration, use, warnings, and leases: id, token, holder, when acquired, age, and when it expires. Never changes
+/// anything.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   sluicegate governor view nightly
@@ -147,7 +148,7 @@ pub(crate) struct ViewArgs {
     pub(crate) watch: bool,
 }
 
-/// Ends leases of others: by id, or all whose holder matches.
+/// Ends leases of others, who are told: by id, or all whose holder matches [impact:rw]
 #[derive(Args, Debug)]
 #[command(after_help = "Asks on a terminal; elsewhere it needs --force. Exit 1 if an id was not held.
 

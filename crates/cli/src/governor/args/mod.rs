@@ -34,29 +34,20 @@ pub(crate) struct GovernorArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GovernorCommand {
-    /// Makes a governor [impact:rw]
     Add(AddArgs),
-    /// Changes capacity, time to live, replicas or subject [impact:rw]
     Edit(EditArgs),
-    /// Which governors there are, and how full they are [impact:ro]
     Ls(LsArgs),
-    /// One governor, and who holds its slots [impact:ro]
     #[command(visible_aliases = ["info", "show"], aliases = ["v", "s"])]
     View(ViewArgs),
-    /// Runs a command while it holds a slot [impact:rw]
     Run(RunArgs),
-    /// Takes a slot, and keeps it until stdin closes or a signal comes [impact:rw]
     Hold(HoldArgs),
-    /// Waits until slots look free, and takes none [impact:ro]
     Wait(WaitArgs),
-    /// Ends leases of others, who are told [impact:rw]
     Evict(EvictArgs),
     /// Ends every lease; the holders are told [impact:rw]
     Reset(NameArgs),
     /// Removes a governor; the holders are told [impact:rw]
     #[command(visible_alias = "delete")]
     Rm(NameArgs),
-    /// What choria's scripts call [impact:rw]
     #[command(hide = true)]
     Api(ApiArgs),
 }

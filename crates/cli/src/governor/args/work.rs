@@ -90,6 +90,8 @@ pub(crate) enum OnLost {
     Warn,
 }
 
+/// Runs a command while it holds a slot [impact:rw]
+///
 /// Waits for a slot, runs the command, and gives the slot back once the command is gone, with all that it started.
 ///
 /// The command gets its arguments as they are, without a shell; stdin, stdout and stderr are its own. What stands
@@ -131,9 +133,9 @@ pub(crate) struct RunArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-/// Takes a slot, prints one line (slot, token, deadline) on stdout, and keeps it until stdin closes or a signal comes.
+/// Takes a slot, and keeps it until stdin closes or a signal comes [impact:rw]
 ///
-/// For scripts that hold a slot over several steps, and for trying things out. Exit 76 when the lease is lost.
+/// Once the slot is held, prints one line on stdout: slot, token, deadline. For scripts that hold a slot over several steps, and for trying things out. Exit 76 when the lease is lost.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   sluicegate governor hold nightly                               until Ctrl-D or Ctrl-C
@@ -145,7 +147,9 @@ pub(crate) struct HoldArgs {
     pub(crate) slot: SlotArgs,
 }
 
-/// Returns when so many slots look free. Somebody else may take them before you do: to work, use `run`.
+/// Waits until slots look free, and takes none [impact:ro]
+///
+/// Somebody else may take them before you do: to work, use `run`.
 #[derive(Args, Debug)]
 #[command(after_help = "Exit: 0 they looked free, 75 not within --max-wait.
 

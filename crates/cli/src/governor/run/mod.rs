@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use sluicegate_governor::Governor;
 use tokio::process::Command;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::ending::exit_code;
 use self::group::Group;
@@ -39,6 +39,8 @@ use crate::error::CliError;
 const LEAVING: Duration = Duration::from_millis(1_500);
 /// How long what is under way to NATS is waited for at the end.
 const FLUSHING: Duration = Duration::from_secs(1);
+/// How long a slot is given back whoever asks to end: what ended the command may reach us a little later, or again.
+const GIVING_BACK: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(cx: &Cx<'_>, args: &RunArgs) -> Result<u8, Failure> {
     let begun = Instant::now();
@@ -137,7 +139,7 @@ async fn take(cx: &Cx<'_>, wish: &Wish<'_>, voice: &Voice, signals: &mut Signals
 }
 
 impl Held {
-    /// Gives the slot back; a signal ends the waiting for that.
+    /// Gives the slot back; where that takes long, a signal ends the waiting for it.
     async fn give_back(self, voice: &Voice, exit: Option<u8>, signals: &mut Signals) {
         let (id, Self { slot, governor, found }) = (self.slot.id(), self);
         let giving = async {
@@ -147,10 +149,15 @@ impl Held {
             let _ = found.pool.close(FLUSHING).await;
             let _ = found.connection.drain(FLUSHING).await;
         };
+        let asked = async {
+            sleep(GIVING_BACK).await;
+            signals.forget();
+            signals.next_end().await
+        };
         tokio::select! {
             biased;
             () = giving => {}
-            _ = signals.next_end() => voice.not_released(id, "interrupted"),
+            _ = asked => voice.not_released(id, "interrupted"),
         }
     }
 }

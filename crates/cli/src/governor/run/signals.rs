@@ -48,6 +48,11 @@ impl Signals {
         }
     }
 
+    /// Forgets those that have come already.
+    pub(crate) fn forget(&mut self) {
+        while self.received.try_recv().is_ok() {}
+    }
+
     /// The next signal that asks to end, and its number.
     pub(crate) async fn next_end(&mut self) -> u8 {
         loop {

@@ -131,6 +131,19 @@ async fn the_second_signal_kills_at_once() {
 }
 
 #[tokio::test]
+async fn a_signal_that_comes_as_the_command_ends_keeps_no_slot() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "sig-late", 1, HOUR).await;
+    for _ in 0..20 {
+        for script in ["kill -INT $PPID; exit 4", "kill -TERM $PPID; kill -HUP $PPID; exit 4"] {
+            let told = ended_soon(site.script(&[], script)).await;
+            assert!(matches!(told.code, Some(4 | 143 | 129 | 130 | 137)), "{told:#?}");
+            assert_eq!(site.active().await, 0, "{told:#?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_command_ends_too() {
     let server = NatsServer::shared().await.unwrap();
     let site = Site::new(server, "sig-stopped", 1, HOUR).await;
