@@ -64,7 +64,7 @@ impl Ending {
 async fn held(world: &dyn World, shop: &Shop) -> Result<u64, CliError> {
     let capacity = world.capacity().await?;
     let mut sum = 0;
-    for pool in [&*shop.slots, &*capacity] {
+    for pool in [&**shop.slots.pool(), &*capacity] {
         let held = slots_held(pool).await;
         sum += held.map_err(|error| failure::lease("counting the slots held", &error))?;
     }

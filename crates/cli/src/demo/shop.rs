@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use sluicegate_autoscaler::InstanceContext;
 use sluicegate_batcher::{Operation, Watcher};
-use sluicegate_core::{Holder, LeaseError, LeasePool, LeasePoolExt, Random, Request, Wait};
+use sluicegate_core::Random;
+use sluicegate_governor::Governor;
 use sluicegate_streaming_client::{Client, Failure, Message, StreamError, Subscription};
 use tokio::time::{Instant, sleep};
 
 use super::gauge::Gauge;
-use super::patience::{PATIENCE, insist};
 use super::payment::Payment;
 use super::store::{Order, StoreError};
 
@@ -31,12 +31,11 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Shop {
     pub(crate) client: Client,
-    pub(crate) slots: Arc<dyn LeasePool>,
+    pub(crate) slots: Governor,
     pub(crate) payment: Payment,
     /// Workers in it.
     pub(crate) workers: Gauge,
     pub(crate) writers: Vec<Watcher<Order, (), StoreError>>,
-    pub(crate) holder: Holder,
     pub(crate) seed: u64,
     pub(crate) longest_wait_micros: AtomicU64,
 }
@@ -97,22 +96,16 @@ impl Shop {
 
     async fn pay(&self, order: &Order) -> Result<(), Failure> {
         let asked = Instant::now();
-        let request = Request::new(self.holder.clone());
-        let lease = match self.slots.acquire(&request, &Wait::new().patience(PATIENCE)).await {
-            Ok(Some(lease)) => lease,
-            Ok(None) => return Err(Failure::retry()),
-            Err(error) => {
-                tracing::warn!(order = order.number, %error, "no slot, the order goes back");
-                return Err(Failure::retry_after(Duration::from_millis(100)));
-            }
-        };
+        let permit = self.slots.acquire().await.map_err(|error| {
+            tracing::warn!(order = order.number, %error, "no slot, the order goes back");
+            Failure::retry_after(Duration::from_millis(100))
+        })?;
         self.longest_wait_micros.fetch_max(asked.elapsed().as_micros() as u64, Ordering::AcqRel);
         let mood = Random::seeded(self.seed ^ order.number.rotate_left(32)).below(2);
         self.payment.charge(Duration::from_millis(1 + mood)).await;
-        let again = |error: &LeaseError| error.is_transient() || error.is_unknown();
-        if let Err(error) = insist(lease.deadline(), again, || self.slots.release(&lease)).await {
-            // The slot returns by itself when the lease expires.
-            tracing::warn!(lease = %lease.id(), %error, "slot not released");
+        // Dropped with the error it goes on in the background, and the slot returns by itself if all fails.
+        if let Err(error) = permit.release().await {
+            tracing::warn!(%error, "goes on in the background");
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sluicegate_autoscaler::{Autoscaler, Decision, Plan, Running, ScalerEvent, Status, Tasks};
 use sluicegate_batcher::{Batcher, DrainReport, Share, SharedCapacity, by_value};
 use sluicegate_core::{Holder, LeasePool};
+use sluicegate_governor::{Cohort, Governor};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -18,6 +19,7 @@ use super::check::Verdict;
 use super::ending::Ending;
 use super::gauge::Gauge;
 use super::narrator::Narrator;
+use super::patience::PATIENCE;
 use super::payment::Payment;
 use super::publisher;
 use super::report::{Chapter, Parameters, Report, Scaling};
@@ -100,11 +102,14 @@ impl Cast {
         }
         let shop = Arc::new(Shop {
             client: world.client().clone(),
-            slots: world.payment_slots(),
+            slots: Governor::builder(world.payment_slots(), holder("demo payment")?)
+                .patience(PATIENCE)
+                .renew(false)
+                .cohort(Cohort::default())
+                .build(),
             payment: Payment::default(),
             workers: Gauge::default(),
             writers: doors,
-            holder: holder("demo payment")?,
             seed: parameters.seed,
             longest_wait_micros: AtomicU64::new(0),
         });
@@ -243,6 +248,8 @@ impl Cast {
         let left = scaled.as_ref().map_or(0, |report| report.left.count() + report.left.draining);
         let written = dismiss(self.writers, &self.narrator).await;
         drop(self.writing);
+        let slots = self.shop.slots.close(DRAIN).await;
+        tracing::debug!(?slots, "the payment's governor is closed");
         self.narrator.finish();
 
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
