@@ -18,6 +18,9 @@ use crate::wire::StreamInfo;
 /// Least time between two looks at a lease whose loss nobody would tell of.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// As if it were the time to live of leases that have none.
+const UNKNOWN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// One process's handle on a pool.
 #[derive(Debug)]
 pub(crate) struct Handle {
@@ -39,6 +42,22 @@ impl Handle {
         let handle = Self::make(wire, stream, options, Some(Identity::of(info)), facts);
         handle.pool.learn(info);
         Ok(handle)
+    }
+
+    /// A handle on the stream that was just seen, for those who look after it: whatever it is like.
+    pub(crate) fn manage(
+        wire: &'static Protocol,
+        stream: Stream,
+        options: PoolOptions,
+        info: &StreamInfo,
+    ) -> Arc<Self> {
+        let facts = (wire.read)(&info.config).unwrap_or_else(|_| {
+            let subject = info.config.subject().unwrap_or_default();
+            Facts::told(subject.to_owned(), (wire.ttl)(&info.config).unwrap_or(UNKNOWN_TTL))
+        });
+        let handle = Self::make(wire, stream, options, Some(Identity::of(info)), facts);
+        handle.pool.learn(info);
+        handle
     }
 
     /// A handle on a stream that this user may not look at.

@@ -1,14 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{HeldLease, LeaseError, LeaseId, LeasePoolAdmin};
+use sluicegate_core::{HeldLease, LeaseError, LeasePoolAdmin};
 
+use crate::handle::Handle;
 use crate::pool::Facts;
-use crate::stream::Stream;
-use crate::wire::{StoredConfig, StoredMessage, StreamInfo};
-use crate::{GovernorConfig, GovernorName, PoolOptions, Wire};
-
-type Attach = fn(Stream, PoolOptions, &StreamInfo) -> Result<Arc<dyn LeasePoolAdmin>, LeaseError>;
+use crate::wire::{StoredConfig, StoredMessage};
+use crate::{GovernorConfig, GovernorName, Wire};
 
 /// One of the two ways of keeping leases in a stream: everything in which they differ, except for what goes over the
 /// wire to take, renew and release a lease.
@@ -32,12 +30,10 @@ pub(crate) struct Protocol {
     pub(crate) check_ttl: fn(Duration) -> Result<(), LeaseError>,
     /// What workers need to know, if the stream is such that they can work.
     pub(crate) read: fn(&StoredConfig) -> Result<Facts, LeaseError>,
-    /// Which lease a message belongs to.
-    pub(crate) lease_id: fn(&StoredMessage) -> LeaseId,
     /// The leases that these messages are, oldest first; with each message goes its age.
     pub(crate) held: fn(&[(StoredMessage, Duration)]) -> Vec<HeldLease>,
-    /// A handle on the stream that was just seen.
-    pub(crate) attach: Attach,
+    /// The pool of that handle.
+    pub(crate) pool: fn(Arc<Handle>) -> Arc<dyn LeasePoolAdmin>,
     pub(crate) renewable: bool,
     /// A changed time to live changes that of held leases.
     pub(crate) ttl_applies_to_held: bool,

@@ -18,8 +18,9 @@ pub use self::list::Filter;
 pub use self::view::{GovernorSummary, GovernorView};
 pub use self::warning::Warning;
 use crate::config::{validate_replicas, validate_subject};
+use crate::handle::Handle;
 use crate::protocol::{self, Protocol};
-use crate::stream::{Deleted, Stream};
+use crate::stream::Stream;
 use crate::wire::{StoredConfig, StreamInfo};
 use crate::{Force, GovernorConfig, GovernorName, PoolOptions, Wire, make};
 
@@ -39,8 +40,10 @@ struct Inner {
     stream: Stream,
     /// As it was last seen.
     seen: Mutex<StreamInfo>,
-    /// A handle of the pool, made when it is first needed and possible.
+    /// For workers; made when it is first asked for and possible.
     pool: OnceLock<Arc<dyn LeasePoolAdmin>>,
+    /// For changes, where there is no pool for workers.
+    manager: OnceLock<Arc<dyn LeasePoolAdmin>>,
     options: PoolOptions,
 }
 
@@ -139,19 +142,27 @@ impl GovernorAdmin {
     }
 
     fn new(name: GovernorName, protocol: &'static Protocol, stream: Stream, info: StreamInfo) -> Self {
-        let (seen, pool) = (Mutex::new(info), OnceLock::new());
-        Self(Arc::new(Inner { name, protocol, stream, seen, pool, options: PoolOptions::default() }))
+        Self::made(name, protocol, stream, info, PoolOptions::default())
+    }
+
+    fn made(
+        name: GovernorName,
+        protocol: &'static Protocol,
+        stream: Stream,
+        info: StreamInfo,
+        options: PoolOptions,
+    ) -> Self {
+        let (pool, manager) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Inner { name, protocol, stream, seen: Mutex::new(info), pool, manager, options }))
     }
 
     /// The same governor, whose [`pool`](Self::pool) is made with these options: time limits, an observer, choria's
     /// events.
     #[must_use]
     pub fn with_options(&self, options: PoolOptions) -> Self {
-        let Inner { name, protocol, stream, seen, .. } = &*self.0;
+        let Inner { name, protocol, stream, .. } = &*self.0;
         let stream = Stream::new(stream.connection(), stream.name().to_string(), options.request_timeout);
-        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (name, seen, pool) = (name.clone(), Mutex::new(seen), OnceLock::new());
-        Self(Arc::new(Inner { name, protocol, stream, seen, pool, options }))
+        Self::made(name.clone(), protocol, stream, self.seen(), options)
     }
 
     /// Its name.
@@ -179,17 +190,26 @@ impl GovernorAdmin {
     /// # Errors
     /// `Misconfigured`, naming the reason, if no worker could use it.
     pub fn pool(&self) -> Result<Arc<dyn LeasePool>, LeaseError> {
-        let pool: Arc<dyn LeasePool> = self.manager()?;
+        if self.0.pool.get().is_none() {
+            let Inner { protocol, stream, options, .. } = &*self.0;
+            let handle = Handle::attach(protocol, stream.clone(), options.clone(), &self.seen())?;
+            // Somebody else may have been quicker.
+            let _ = self.0.pool.set((protocol.pool)(handle));
+        }
+        let pool: Arc<dyn LeasePool> = self.manager();
         Ok(pool)
     }
 
-    fn manager(&self) -> Result<Arc<dyn LeasePoolAdmin>, LeaseError> {
-        if let Some(pool) = self.0.pool.get() {
-            return Ok(Arc::clone(pool));
-        }
-        let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let made = (self.0.protocol.attach)(self.0.stream.clone(), self.0.options.clone(), &seen)?;
-        Ok(Arc::clone(self.0.pool.get_or_init(|| made)))
+    /// The pool of those who work under it, or one that changes can be made with whatever the stream is like.
+    fn manager(&self) -> Arc<dyn LeasePoolAdmin> {
+        let Inner { protocol, stream, options, pool, manager, .. } = &*self.0;
+        let make =
+            || (protocol.pool)(Handle::manage(protocol, stream.clone(), options.clone(), &self.seen()));
+        Arc::clone(pool.get().unwrap_or_else(|| manager.get_or_init(make)))
+    }
+
+    fn seen(&self) -> StreamInfo {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks at the stream.
@@ -197,6 +217,14 @@ impl GovernorAdmin {
         let info = self.0.stream.info().await?;
         self.saw(&info);
         Ok(info)
+    }
+
+    /// After a change: a governor that no worker could use may have become one.
+    async fn look_at_repair(&self) {
+        if (self.0.protocol.read)(&self.seen().config).is_err() {
+            // The change was made; what it led to is seen next time if not now.
+            let _ = self.look().await;
+        }
     }
 
     fn saw(&self, info: &StreamInfo) {
@@ -253,10 +281,9 @@ impl GovernorAdmin {
     /// # Errors
     /// `NotFound`, `NotPermitted`, `Transient`, `Unknown` (repeat: the call is idempotent).
     pub async fn resize(&self, limit: NonZeroU32) -> Result<(), LeaseError> {
-        match self.manager() {
-            Ok(pool) => pool.resize(limit).await,
-            Err(_) => self.change(|config| config.set_limit(limit)).await,
-        }
+        self.manager().resize(limit).await?;
+        self.look_at_repair().await;
+        Ok(())
     }
 
     /// Sets how long a lease lasts. On the campaign wire that holds for leases already held too: those that are older
@@ -282,10 +309,9 @@ impl GovernorAdmin {
                 return Err(LeaseError::new(LeaseErrorKind::Conflict, context));
             }
         }
-        match self.manager() {
-            Ok(pool) => pool.set_ttl(ttl).await,
-            Err(_) => self.change(|config| (protocol.set_ttl)(config, ttl)).await,
-        }
+        self.manager().set_ttl(ttl).await?;
+        self.look_at_repair().await;
+        Ok(())
     }
 
     /// Sets the number of copies in the cluster, 1 to 5.
@@ -330,22 +356,7 @@ impl GovernorAdmin {
     /// # Errors
     /// As [`resize`](Self::resize).
     pub async fn evict(&self, id: LeaseId) -> Result<Option<HeldLease>, LeaseError> {
-        if let Ok(pool) = self.manager() {
-            return pool.evict(id).await;
-        }
-        let (stream, protocol) = (&self.0.stream, self.0.protocol);
-        let info = self.look().await?;
-        let mut messages = stream.walk(&info).await?;
-        messages.retain(|(message, _)| (protocol.lease_id)(message) == id);
-        let mut evicted = false;
-        for (message, _) in &messages {
-            match stream.delete_message(message.seq).await {
-                Deleted::Done => evicted = true,
-                Deleted::Gone | Deleted::NoStream => {}
-                Deleted::Failed { error, .. } => return Err(error),
-            }
-        }
-        Ok((protocol.held)(&messages).pop().filter(|_| evicted))
+        self.manager().evict(id).await
     }
 
     /// Ends every lease and tells how many slots they had. Holders are told.
@@ -353,10 +364,7 @@ impl GovernorAdmin {
     /// # Errors
     /// As [`resize`](Self::resize).
     pub async fn reset(&self) -> Result<u64, LeaseError> {
-        match self.manager() {
-            Ok(pool) => pool.reset().await,
-            Err(_) => self.0.stream.purge().await,
-        }
+        self.manager().reset().await
     }
 
     /// Removes the governor. Holders are told.
@@ -364,10 +372,7 @@ impl GovernorAdmin {
     /// # Errors
     /// As [`resize`](Self::resize).
     pub async fn delete(&self) -> Result<(), LeaseError> {
-        match self.manager() {
-            Ok(pool) => pool.delete().await,
-            Err(_) => self.0.stream.delete().await,
-        }
+        self.manager().delete().await
     }
 }
 

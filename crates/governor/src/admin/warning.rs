@@ -136,3 +136,93 @@ pub(super) fn warnings(wire: Wire, info: &StreamInfo) -> Vec<Warning> {
     warn(!seeded(info), Warning::Unseeded);
     warnings
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::protocol;
+
+    fn info(config: &Value) -> StreamInfo {
+        let text = format!(
+            r#"{{"config":{config},"created":"2026-11-22T00:49:00Z","state":{{"messages":1,"last_seq":1795309080033843}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn usual(wire: Wire) -> Value {
+        let (subject, age) = match wire {
+            Wire::Campaign => ("$GOVERNOR.campaign.T", 60_000_000_000_u64),
+            Wire::Native => ("$GOVERNOR2.T.>", 0),
+        };
+        json!({
+            "subjects": [subject], "retention": "limits", "max_msgs": 2, "max_age": age, "discard": "new",
+            "storage": "file", "num_replicas": 1, "allow_msg_ttl": wire == Wire::Native,
+            "metadata": {"sluicegate.ttl": "1m"},
+        })
+    }
+
+    /// Changes of fields as somebody may make them with other tools.
+    fn odd() -> impl Strategy<Value = (&'static str, Value)> {
+        prop_oneof![
+            (
+                Just("max_msgs"),
+                prop_oneof![Just(json!(-1)), Just(json!(0)), Just(json!(1_u64 << 33)), Just(json!(1))]
+            ),
+            (Just("max_age"), prop_oneof![Just(json!(0)), Just(json!(1_000_000_000_u64))]),
+            (Just("discard"), prop_oneof![Just(json!("old")), Just(json!("new"))]),
+            (Just("retention"), prop_oneof![Just(json!("workqueue")), Just(json!("interest"))]),
+            (Just("subjects"), prop_oneof![Just(json!([])), Just(json!(["a", "b"])), Just(json!(["a.>"]))]),
+            (Just("sealed"), any::<bool>().prop_map(Value::from)),
+            (Just("deny_delete"), any::<bool>().prop_map(Value::from)),
+            (Just("allow_msg_ttl"), any::<bool>().prop_map(Value::from)),
+            (
+                Just("metadata"),
+                prop_oneof![Just(json!({})), Just(json!({"sluicegate.ttl": "1500ms"})), Just(Value::Null)]
+            ),
+            (Just("max_bytes"), prop_oneof![Just(json!(-1)), Just(json!(100))]),
+            (Just("storage"), Just(json!("memory"))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stops_workers_is_shown_and_nothing_else_is_said_to(
+            native in any::<bool>(),
+            changes in proptest::collection::vec(odd(), 0..4),
+        ) {
+            let wire = if native { Wire::Native } else { Wire::Campaign };
+            let mut config = usual(wire);
+            for (field, value) in changes {
+                config[field] = value;
+            }
+            let info = info(&config);
+            let refused = (protocol::of(wire).read)(&info.config).is_err();
+            let warnings = warnings(wire, &info);
+            prop_assert_eq!(warnings.iter().any(Warning::stops_workers), refused, "{:?} of {}", warnings, config);
+        }
+    }
+
+    #[test]
+    fn a_proper_governor_has_no_warning() {
+        for wire in [Wire::Campaign, Wire::Native] {
+            assert_eq!(warnings(wire, &info(&usual(wire))), []);
+        }
+    }
+
+    #[test]
+    fn every_warning_says_what_it_is_about() {
+        for (warning, said) in [
+            (Warning::Unlimited, "set a limit"),
+            (Warning::NeverExpires, "set a ttl"),
+            (Warning::Subjects(3), "3 subjects"),
+            (Warning::Retention("work\u{1b}".to_owned()), "\\u{1b}"),
+            (Warning::AlsoBounded("max_bytes"), "max_bytes"),
+            (Warning::HoldersCut(10), "10"),
+        ] {
+            assert!(warning.to_string().contains(said), "{warning}");
+        }
+    }
+}

@@ -7,7 +7,6 @@ use sluicegate_core::{FencingToken, HeldLease, Holder, LeaseError, LeaseErrorKin
 
 use super::CampaignPool;
 use crate::config::validate_ttl;
-use crate::handle::Handle;
 use crate::pool::Facts;
 use crate::protocol::Protocol;
 use crate::wire::{StoredConfig, StoredMessage, campaign_config};
@@ -25,12 +24,8 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     set_ttl: StoredConfig::set_max_age,
     check_ttl: validate_ttl,
     read: facts,
-    lease_id: |message| LeaseId(message.seq),
     held,
-    attach: |stream, options, info| {
-        let handle = Handle::attach(&PROTOCOL, stream, options, info)?;
-        Ok(Arc::new(CampaignPool(handle)))
-    },
+    pool: |handle| Arc::new(CampaignPool(handle)),
     renewable: false,
     ttl_applies_to_held: true,
     expiry_grain: Duration::from_millis(250),

@@ -6,8 +6,7 @@ use std::time::Duration;
 use sluicegate_core::{HumanDuration, LeaseError, LeaseErrorKind};
 
 use super::NativePool;
-use super::held::{group, lease_id};
-use crate::handle::Handle;
+use super::held::group;
 use crate::pool::Facts;
 use crate::protocol::Protocol;
 use crate::wire::{StoredConfig, TTL, native_config};
@@ -33,12 +32,8 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     set_ttl: |config, ttl| config.set_metadata(TTL, &HumanDuration(ttl).to_string()),
     check_ttl: |ttl| crate::config::validate_ttl(ttl).and_then(|()| validate_ttl(ttl)),
     read,
-    lease_id,
     held: |messages| group(messages).into_iter().map(|found| found.lease).collect(),
-    attach: |stream, options, info| {
-        let handle = Handle::attach(&PROTOCOL, stream, options, info)?;
-        Ok(Arc::new(NativePool::over(handle)))
-    },
+    pool: |handle| Arc::new(NativePool::over(handle)),
     renewable: true,
     ttl_applies_to_held: false,
     expiry_grain: Duration::from_millis(10),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use serde_json::{Value, json};
-use sluicegate_core::{LeaseErrorKind, LeaseId, LeasePool};
+use sluicegate_core::{LeaseErrorKind, LeaseId, LeasePool, LossCause};
 use sluicegate_governor::{CampaignPool, Filter, Force, GovernorAdmin, NativePool, Warning, Wire};
 use sluicegate_nats::Connection;
 use sluicegate_testkit::server::NatsServer;
@@ -165,6 +165,27 @@ async fn what_no_worker_could_use_is_shown_with_the_reason_and_can_be_repaired()
         let pool = admin.pool().expect("usable by now");
         assert!(pool.try_acquire(&request("worker")).await.unwrap().is_some());
         assert_eq!(admin.view().await.unwrap().warnings, [Warning::Unseeded]);
+    }
+}
+
+#[tokio::test]
+async fn holders_are_told_of_evictions_although_the_governor_was_broken_meanwhile() {
+    let connection = shared().await;
+    for wire in [Wire::Campaign, Wire::Native] {
+        let name = unique("broken");
+        let made = GovernorAdmin::create(&connection, &config(&name, 2, LONG).wire(wire)).await.unwrap();
+        let pool = made.pool().unwrap();
+        let lease = pool.try_acquire(&request("held")).await.unwrap().expect("free");
+        let other = pool.try_acquire(&request("other")).await.unwrap().expect("free");
+        update(&connection, made.stream(), |config| config["max_msgs"] = json!(-1)).await;
+        let admin = GovernorAdmin::bind(&connection, &name).await.unwrap();
+        assert!(admin.pool().is_err());
+        assert!(admin.evict(lease.id()).await.unwrap().is_some());
+        assert_eq!(soon(pool.lost(&lease)).await, LossCause::Evicted);
+        assert_eq!(admin.reset().await.unwrap(), 1);
+        assert_eq!(soon(pool.lost(&other)).await, LossCause::Reset);
+        admin.resize(slots(1)).await.unwrap();
+        assert!(admin.pool().unwrap().try_acquire(&request("again")).await.unwrap().is_some());
     }
 }
 

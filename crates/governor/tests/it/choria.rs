@@ -1,5 +1,6 @@
 //! What choria's own tests ask of its governor, asked of ours.
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -118,6 +119,83 @@ async fn choria_07_the_release_of_an_evicted_lease_finds_it_gone() {
     assert!(admin.evict(lease.id()).await.unwrap().is_some());
     assert!(!pool.release(&lease).await.unwrap(), "it was not held any more");
     assert!(pool.release(&other).await.unwrap(), "and nobody else's was freed");
+}
+
+/// Defect e of choria's: a manager that was made for looking, with limit and age zero, writes its zeros.
+#[tokio::test]
+async fn choria_defect_e_a_governor_bound_for_looking_writes_nothing_it_was_not_told() {
+    let server = server(VERSION).await;
+    let ours = connection(&server.url()).await;
+    create_as_choria(&ours, "TEST", 3, LONG).await;
+    let mut expected = info(&ours, "GOVERNOR_TEST").await["config"].clone();
+    let admin = GovernorAdmin::bind(&ours, "TEST").await.unwrap();
+    admin.view().await.unwrap();
+    admin.pool().unwrap().describe().await.unwrap();
+    assert_eq!(info(&ours, "GOVERNOR_TEST").await["config"], expected);
+    // Choria's result of this very change: max_msgs 5, max_age 0, the subject moved to the default.
+    admin.resize(slots(5)).await.unwrap();
+    expected["max_msgs"] = json!(5);
+    assert_eq!(info(&ours, "GOVERNOR_TEST").await["config"], expected);
+    // And between look and change somebody else may change something: that stays, too.
+    let mut theirs = expected.clone();
+    theirs["max_msg_size"] = json!(512);
+    api(&ours, "STREAM.UPDATE.GOVERNOR_TEST", theirs).await;
+    admin.set_ttl(LONG / 2, Force::No).await.unwrap();
+    let now = info(&ours, "GOVERNOR_TEST").await["config"].clone();
+    assert_eq!((&now["max_msg_size"], &now["max_msgs"]), (&json!(512), &json!(5)));
+    assert_eq!(now["subjects"], json!(["mcollective.governor.TEST"]));
+}
+
+/// Defects f and g: replicas that were not given never equal the stored ones, so that every load is an update; and
+/// the update's error is dropped.
+#[tokio::test]
+async fn choria_defect_f_ensuring_what_is_so_already_sends_no_update_and_no_error_is_dropped() {
+    let server = server(VERSION).await;
+    let ours = connection(&server.url()).await;
+    create_as_choria(&ours, "TEST", 3, LONG).await;
+    let mut updates = overhear(&server.url(), "$JS.EVENT.ADVISORY.STREAM.*.GOVERNOR_TEST").await;
+    for _ in 0..3 {
+        let (_, changed) = GovernorAdmin::ensure(&ours, &config("TEST", 3, LONG)).await.unwrap();
+        assert!(!changed);
+    }
+    let wanted = config("TEST", 3, LONG).replicas(NonZeroU8::new(3).unwrap());
+    let error = GovernorAdmin::ensure(&ours, &wanted).await.unwrap_err();
+    assert_eq!(error.kind(), LeaseErrorKind::Invalid, "a server alone keeps one copy: {error}");
+    let (_, changed) = GovernorAdmin::ensure(&ours, &config("TEST", 4, LONG)).await.unwrap();
+    assert!(changed);
+    let first: Value = serde_json::from_slice(&soon(updates.next()).await.expect("told").payload).unwrap();
+    assert_eq!(first["action"], json!("modify"));
+    assert_eq!(info(&ours, "GOVERNOR_TEST").await["config"]["max_msgs"], json!(4), "it was the last one");
+    GovernorAdmin::bind(&ours, "TEST").await.unwrap().delete().await.unwrap();
+    let second: Value = serde_json::from_slice(&soon(updates.next()).await.expect("told").payload).unwrap();
+    assert_eq!(second["action"], json!("delete"), "there was one update, not four");
+}
+
+/// Defect l: a second manager moves the subject, and workers on the old one are refused from then on.
+#[tokio::test]
+async fn choria_defect_l_the_subject_is_not_moved_by_those_who_do_not_say_so() {
+    let server = server(VERSION).await;
+    let ours = connection(&server.url()).await;
+    create_as_choria(&ours, "TEST", 3, LONG).await;
+    // Made by choria's agents on a collective's subject; the default one is not asked for by leaving it out.
+    let (admin, changed) = GovernorAdmin::ensure(&ours, &config("TEST", 3, LONG)).await.unwrap();
+    assert!(!changed);
+    assert_eq!(admin.view().await.unwrap().subject.as_deref(), Some("mcollective.governor.TEST"));
+    for refused in [
+        GovernorAdmin::ensure(&ours, &config("TEST", 3, LONG).subject("$BOB")).await.unwrap_err(),
+        GovernorAdmin::create(&ours, &config("TEST", 3, LONG).subject("$BOB")).await.unwrap_err(),
+        admin.set_subject("$BOB", Force::No).await.unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), LeaseErrorKind::Conflict);
+        assert!(refused.to_string().contains("mcollective.governor.TEST → $BOB"), "{refused}");
+    }
+    let go = ours.client().request("mcollective.governor.TEST", "go".into()).await.expect("not refused");
+    assert!(String::from_utf8_lossy(&go.payload).contains("\"seq\""), "{go:?}");
+    // By force it moves, and our workers follow.
+    let pool = CampaignPool::bind(&ours, "TEST").await.unwrap();
+    admin.set_subject("$BOB", Force::Yes).await.unwrap();
+    assert!(pool.try_acquire(&request("follows")).await.unwrap().is_some());
+    assert_eq!(pool.subject().as_ref(), "$BOB");
 }
 
 /// A thousand workers on four connections, all of them once; and how many there were at once at most.
