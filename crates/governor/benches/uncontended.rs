@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use sluicegate_core::{Holder, Lease, LeasePool, Request};
-use sluicegate_governor::{CampaignPool, GovernorConfig, NativePool};
+use sluicegate_governor::{CampaignPool, Governor, GovernorConfig, NativePool, Released};
 use sluicegate_nats::async_nats::Client;
 use sluicegate_nats::{Connection, Settings, connect};
 use sluicegate_testkit::server::NatsServer;
@@ -44,6 +44,11 @@ fn pair(criterion: &mut Criterion) {
     let delete = format!("$JS.API.STREAM.MSG.DELETE.{}", pool.stream());
     let request = Request::new(Holder::try_new("bench").expect("a holder"));
 
+    let governor = {
+        let _inside = runtime.enter();
+        Governor::builder(pool.clone(), request.holder().clone()).build()
+    };
+
     let mut group = criterion.benchmark_group("governor/pair");
     for round in 0..ROUNDS {
         group.bench_function(format!("floor/{round}"), |bencher| {
@@ -52,6 +57,12 @@ fn pair(criterion: &mut Criterion) {
                 let body = json!({"seq": ack["seq"], "no_erase": true}).to_string();
                 let gone = call(&client, delete.clone(), body).await;
                 assert_eq!(gone["success"], json!(true));
+            });
+        });
+        group.bench_function(format!("permit/{round}"), |bencher| {
+            bencher.to_async(&runtime).iter(async || {
+                let permit = governor.acquire().await.expect("a permit");
+                assert_eq!(permit.release().await.expect("released"), Released::Freed);
             });
         });
         group.bench_function(format!("ours/{round}"), |bencher| {

@@ -21,8 +21,7 @@ type flags struct {
 	replicas                                 uint
 	update                                   bool
 	ttl, hold, interval, duration, timeout   time.Duration
-	workers, turns                           int
-	strict                                   bool
+	workers, turns, strict                   int
 }
 
 var modes = map[string]func(flags) error{
@@ -51,7 +50,7 @@ func main() {
 	set.DurationVar(&f.duration, "for", 0, "worker: no new turns after this time; 0 = no end")
 	set.DurationVar(&f.hold, "hold", 0, "worker: how long each turn lasts")
 	set.DurationVar(&f.interval, "interval", 0, "worker, hold: polling interval; 0 = choria's default")
-	set.BoolVar(&f.strict, "strict", false, "worker: who has had a slot waits until another one has had it")
+	set.IntVar(&f.strict, "strict", 0, "worker: of so many slots each goes to another worker next; 0 = whoever gets it")
 	set.DurationVar(&f.timeout, "timeout", time.Millisecond, "storm: each attempt is cancelled after this time")
 	_ = set.Parse(os.Args[2:])
 	if err := modes[os.Args[1]](f); err != nil {

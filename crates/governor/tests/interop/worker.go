@@ -46,11 +46,11 @@ func work(f flags) error {
 		ctx, cancel = context.WithTimeout(ctx, f.duration)
 		defer cancel()
 	}
-	var last lastOne
-	last.changed.L = &last.Mutex
+	turns := handOffs{slots: f.strict}
+	turns.changed.L = &turns.Mutex
 	go func() {
 		<-ctx.Done()
-		last.end()
+		turns.end()
 	}()
 	var workers sync.WaitGroup
 	for i, nc := range connections {
@@ -58,8 +58,9 @@ func work(f flags) error {
 		go func() {
 			defer workers.Done()
 			name := fmt.Sprintf("%s-%d", f.name, i)
+			freed := 0
 			for turn := 0; (f.turns == 0 || turn < f.turns) && ctx.Err() == nil; turn++ {
-				if f.strict && !last.isAnother(i) {
+				if f.strict > 0 && !turns.taken(freed) {
 					return
 				}
 				// A new one for each turn: after an error the old one says "already running" for ever.
@@ -73,10 +74,11 @@ func work(f flags) error {
 					continue
 				}
 				granted := now()
-				last.set(i)
+				turns.grant()
 				time.Sleep(f.hold)
 				leaving := now()
 				err = finish()
+				freed = turns.free()
 				say(map[string]any{
 					"event": "turn", "worker": name, "seq": seq, "asked": asked, "granted": granted,
 					"leaving": leaving, "left": now(), "error": text(err),
@@ -89,37 +91,46 @@ func work(f flags) error {
 	return nil
 }
 
-// lastOne is who was granted a slot last.
-type lastOne struct {
+// handOffs sees to it that every freed slot goes to another worker than the one who freed it: who has freed the n-th slot
+// asks again once the n-th freed slot was granted anew.
+type handOffs struct {
 	sync.Mutex
-	changed sync.Cond
-	worker  int
-	any     bool
-	ended   bool
+	changed        sync.Cond
+	granted, freed int
+	slots          int
+	ended          bool
 }
 
-func (l *lastOne) set(worker int) {
-	l.Lock()
-	defer l.Unlock()
-	l.worker, l.any = worker, true
-	l.changed.Broadcast()
+func (h *handOffs) grant() {
+	h.Lock()
+	defer h.Unlock()
+	h.granted++
+	h.changed.Broadcast()
 }
 
-func (l *lastOne) end() {
-	l.Lock()
-	defer l.Unlock()
-	l.ended = true
-	l.changed.Broadcast()
+// free tells which one was freed.
+func (h *handOffs) free() int {
+	h.Lock()
+	defer h.Unlock()
+	h.freed++
+	return h.freed
 }
 
-// isAnother waits until it is another one than this worker; false: the end came first.
-func (l *lastOne) isAnother(worker int) bool {
-	l.Lock()
-	defer l.Unlock()
-	for l.any && l.worker == worker && !l.ended {
-		l.changed.Wait()
+func (h *handOffs) end() {
+	h.Lock()
+	defer h.Unlock()
+	h.ended = true
+	h.changed.Broadcast()
+}
+
+// taken waits until that one was granted anew; false: the end came first.
+func (h *handOffs) taken(freed int) bool {
+	h.Lock()
+	defer h.Unlock()
+	for freed > 0 && h.granted < h.slots+freed && !h.ended {
+		h.changed.Wait()
 	}
-	return !l.ended
+	return !h.ended
 }
 
 // hold takes a slot, {"event":"granted"}, keeps it until there is a line on stdin, gives it back, {"event":"left"}; again

@@ -4,6 +4,7 @@ mod adaptive;
 mod admin;
 mod choria;
 mod contract;
+mod counting;
 mod create;
 mod fake;
 mod governor;
