@@ -119,6 +119,12 @@ impl Pool {
         Arc::clone(&self.subject.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// It was found out that the stream is another one than before.
+    pub(crate) fn made_anew(&self) {
+        self.board.made_anew();
+        self.emit(&GovernorEvent::EpochChanged { incarnation: self.board.incarnation() });
+    }
+
     /// Takes notice of what the stream is now. Whether its subject is another than before.
     pub(crate) fn learn(&self, info: &StreamInfo) -> bool {
         if let Some(lost) = self.board.recognize(&Identity::of(info), info.state.last_seq) {

@@ -322,6 +322,11 @@ impl Board {
         self.noting(|leases| leases.lose_all(cause))
     }
 
+    /// The leases of this life of the stream are lost.
+    pub(crate) fn made_anew(&self) -> Vec<LeaseId> {
+        self.noting(Leases::made_anew)
+    }
+
     pub(crate) fn reset_through(&self, sequence: u64) -> Vec<LeaseId> {
         self.noting(|leases| leases.reset_through(sequence))
     }

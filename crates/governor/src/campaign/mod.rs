@@ -198,8 +198,14 @@ impl CampaignPool {
                 pool.inspect(pool.board.ttl() / 3).await;
                 Seen::There
             }
-            // Its sequence is somebody else's.
-            Ok(Some(_)) => Seen::Gone(LossCause::Recreated),
+            // Its sequence is somebody else's: the stream was made anew, and the other leases are no more either,
+            // also where its description does not give that away.
+            Ok(Some(_)) => {
+                if pool.why_gone(lease.id()).await != LossCause::Recreated {
+                    pool.made_anew();
+                }
+                Seen::Gone(LossCause::Recreated)
+            }
             Ok(None) => Seen::Gone(pool.why_gone(lease.id()).await),
             Err(error) => self.0.judge(&error),
         }

@@ -13,6 +13,7 @@ mod interop;
 mod leaks;
 mod loss;
 mod native;
+mod operations;
 #[path = "../common/peer.rs"]
 mod peer;
 mod permissions;
