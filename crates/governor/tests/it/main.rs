@@ -18,6 +18,7 @@ mod operations;
 mod peer;
 mod permissions;
 mod permits;
+mod renewals;
 mod replicated;
 mod scripted;
 mod support;
