@@ -160,6 +160,7 @@ pub struct PoolOptions {
     pub(crate) resolve_for: Duration,
     pub(crate) advisories: bool,
     pub(crate) observer: Arc<dyn Observer<GovernorEvent>>,
+    pub(crate) tickets: bool,
     /// The component that choria's events name.
     pub(crate) lifecycle: Option<Arc<str>>,
 }
@@ -183,6 +184,16 @@ impl PoolOptions {
     /// Default: yes, where permitted.
     pub fn advisories(mut self, listen: bool) -> Self {
         self.advisories = listen;
+        self
+    }
+
+    /// First come, first served, also between processes; for native pools, and only if all of its users have it on.
+    ///
+    /// Each process that waits has a ticket, a message that it renews every 1.5 s, on a stream of its own
+    /// (`GOVERNOR2Q_<NAME>`), and follows that stream. One that dies stands in the way for 5 s at most, and until then
+    /// delays each slot by 250 ms. Without the rights for it the pool goes on without order. Default: off.
+    pub fn tickets(mut self, tickets: bool) -> Self {
+        self.tickets = tickets;
         self
     }
 
@@ -212,6 +223,7 @@ impl Default for PoolOptions {
             request_timeout: Duration::from_secs(2),
             resolve_for: Duration::from_secs(15),
             advisories: true,
+            tickets: false,
             observer: Arc::new(Ignore),
             lifecycle: None,
         }

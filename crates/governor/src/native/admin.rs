@@ -47,6 +47,7 @@ impl LeasePoolAdmin for NativePool {
             };
             if evicted {
                 pool.evicted(id, held.weight.get()).await;
+                self.ring(held.weight.get()).await;
                 lifecycle::announce(pool, LifecycleKind::Eviction, Some(id), &held.holder);
                 return Ok(Some(held));
             }
@@ -61,6 +62,7 @@ impl LeasePoolAdmin for NativePool {
         let last = pool.stream.info().await?.state.last_seq;
         let purged = pool.stream.purge().await?;
         pool.was_reset(last, purged).await;
+        self.ring(u32::try_from(purged).unwrap_or(u32::MAX)).await;
         Ok(purged)
     }
 
@@ -68,6 +70,9 @@ impl LeasePoolAdmin for NativePool {
         let pool = &self.0.pool;
         pool.stream.delete().await?;
         pool.was_deleted().await;
+        if let Some(tickets) = &self.0.tickets {
+            tickets.delete().await;
+        }
         Ok(())
     }
 }

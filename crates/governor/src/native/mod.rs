@@ -1,11 +1,15 @@
 mod admin;
 mod facts;
 mod feed;
+mod follower;
 mod held;
+mod queue;
 mod renew;
+mod tickets;
 mod view;
 mod watch;
 
+use std::future::pending;
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -18,9 +22,12 @@ use sluicegate_core::{
     PoolDescription, Request, WaitQueue,
 };
 use sluicegate_nats::Connection;
+use tokio::time::sleep_until;
 
 pub(crate) use self::facts::{PROTOCOL, validate_ttl};
 use self::held::Found;
+use self::queue::Turn;
+use self::tickets::Tickets;
 use self::watch::Watch;
 use crate::attempt::{Attempt, Granted, campaign};
 use crate::batch::all_entries;
@@ -45,6 +52,7 @@ pub struct NativePool(Arc<Native>);
 struct Native {
     handle: Arc<Handle>,
     watch: Arc<Watch>,
+    tickets: Option<Arc<Tickets>>,
 }
 
 impl Deref for Native {
@@ -125,9 +133,18 @@ impl NativePool {
         Handle::attach(&PROTOCOL, stream, options, &info).map(Self::over)
     }
 
+    /// Tells waiting processes of free slots, where they stand in order.
+    async fn ring(&self, slots: u32) {
+        if let Some(tickets) = &self.0.tickets {
+            tickets.ring(slots).await;
+        }
+    }
+
     fn over(handle: Arc<Handle>) -> Self {
-        let watch = Watch::new(&handle.pool);
-        Self(Arc::new(Native { handle, watch }))
+        let pool = &handle.pool;
+        let tickets = pool.options.tickets.then(|| Tickets::new(pool, handle.line())).flatten();
+        let watch = Watch::new(pool, tickets.clone());
+        Self(Arc::new(Native { handle, watch, tickets }))
     }
 
     /// The connection that it uses.
@@ -252,11 +269,21 @@ impl LeasePool for NativePool {
         if weight > NonZeroU32::MIN {
             self.check_weight(weight).await?;
         }
+        if let Some(tickets) = &self.0.tickets
+            && !tickets.admits(weight).await
+        {
+            // Others are first: what is free is theirs.
+            pool.emit(&GovernorEvent::Full);
+            return Ok(None);
+        }
         let (mark, floor) = pool.board.begin(pool.id);
         let holder = Bytes::copy_from_slice(request.holder().as_bytes());
         let granted = campaign(pool, || self.attempt(&holder, weight)).await?;
         let Some(Granted { sequence, first_send, attempt, tries }) = granted else {
             pool.board.full(pool.id, mark);
+            if let Some(tickets) = &self.0.tickets {
+                tickets.refused(weight);
+            }
             pool.emit(&GovernorEvent::Full);
             return Ok(None);
         };
@@ -269,6 +296,9 @@ impl LeasePool for NativePool {
             live = live.of_several((sequence..=last).collect());
         }
         let lease = pool.enter(lease, live, floor, attempt, tries).await;
+        if let Some(tickets) = &self.0.tickets {
+            tickets.granted();
+        }
         lifecycle::announce(pool, LifecycleKind::Enter, Some(id), lease.holder());
         Ok(Some(lease))
     }
@@ -307,6 +337,7 @@ impl LeasePool for NativePool {
         pool.board.released(id);
         if freed {
             pool.gave_back(id.0, lease.weight().get()).await;
+            self.ring(lease.weight().get()).await;
         }
         pool.emit(&GovernorEvent::Released { id, freed });
         if freed {
@@ -323,10 +354,36 @@ impl LeasePool for NativePool {
     }
 
     async fn freed(&self) -> NonZeroU32 {
-        tokio::select! {
-            biased;
-            slots = self.0.handle.freed() => slots,
-            slots = self.0.watch.next_expiry() => slots,
+        let Some(tickets) = &self.0.tickets else {
+            return tokio::select! {
+                biased;
+                slots = self.0.handle.freed() => slots,
+                slots = self.0.watch.next_expiry() => slots,
+            };
+        };
+        let _standing = tickets.stand();
+        let hint = self.0.handle.freed();
+        tokio::pin!(hint);
+        loop {
+            let changed = tickets.changed();
+            let again = match tickets.take() {
+                Ok(slots) => return slots,
+                Err(Turn::Later(at)) => Some(at),
+                Err(_) => None,
+            };
+            tokio::select! {
+                biased;
+                // A hint that one process alone may have got. Others are told by whoever frees a slot.
+                slots = &mut hint => {
+                    if tickets.is_first() {
+                        return slots;
+                    }
+                    hint.set(self.0.handle.freed());
+                }
+                slots = self.0.watch.next_expiry() => tickets.expired(slots),
+                () = changed => {}
+                () = async { match again { Some(at) => sleep_until(at).await, None => pending().await } } => {}
+            }
         }
     }
 

@@ -1,72 +1,46 @@
-//! Follows the stream while somebody needs it: expiry foreseen to the millisecond, and `held` in one request.
+//! Follows the leases while somebody waits: expiry foreseen to the millisecond, and `held` in one request.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluicegate_core::{HeldLease, LeaseError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::feed::{self, Fed};
+use super::feed::Fed;
+use super::follower::{Follower, Follows, need};
+use super::tickets::Tickets;
 use super::view::{Step, View};
-use crate::event::GovernorEvent;
 use crate::pool::Pool;
-
-/// How long the stream is followed after the last who needed it has gone.
-const LINGER: Duration = Duration::from_secs(5);
+use crate::stream::Stream;
+use crate::wire::LEASE_HEADER;
 
 /// How long a reader waits for what was stored just now.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
-#[derive(Debug, Default)]
-struct Need {
-    users: usize,
-    /// There is a task.
-    running: bool,
-    /// When `held` was last asked for.
-    asked: Option<Instant>,
-}
-
 #[derive(Debug)]
 pub(super) struct Watch {
     pool: Arc<Pool>,
+    follower: Follower,
     view: Mutex<View>,
     /// The view has become, or ceased to be, what the stream is; or has seen more of it.
     changed: Notify,
-    need: watch::Sender<Need>,
-    denied: AtomicBool,
+    /// Who is told of grants.
+    tickets: Option<Arc<Tickets>>,
 }
 
-impl Watch {
-    pub(super) fn new(pool: &Arc<Pool>) -> Arc<Self> {
-        Arc::new(Self {
-            pool: Arc::clone(pool),
-            view: Mutex::default(),
-            changed: Notify::new(),
-            need: watch::Sender::new(Need::default()),
-            denied: AtomicBool::new(false),
-        })
+impl Follows for Watch {
+    fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
-    fn view(&self) -> MutexGuard<'_, View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stream(&self) -> &Stream {
+        &self.pool.stream
     }
 
-    /// Follows the stream for as long as the user lives, and a little longer.
-    fn need(self: &Arc<Self>) -> User<'_> {
-        let denied = self.denied.load(Ordering::Acquire);
-        let mut start = false;
-        self.need.send_modify(|need| {
-            need.users += 1;
-            start = !denied && !need.running;
-            need.running |= start;
-        });
-        if start {
-            drop(self.pool.runtime.spawn(run(Arc::clone(self))));
-        }
-        User(self)
+    fn follower(&self) -> &Follower {
+        &self.follower
     }
 
     fn notice(&self, fed: Fed<'_>) {
@@ -77,12 +51,38 @@ impl Watch {
             }
             Fed::Stored(entry) => {
                 let ttl = self.pool.board.ttl();
-                self.view().store(&entry, ttl);
+                let is_news = {
+                    let mut view = self.view();
+                    view.store(&entry, ttl);
+                    view.is_current()
+                };
+                if let Some(tickets) = &self.tickets
+                    && is_news
+                    && entry.header(LEASE_HEADER).is_none()
+                {
+                    tickets.taken();
+                }
             }
             Fed::Current => self.view().caught_up(),
             Fed::Stale => self.view().stale(),
         }
         self.changed.notify_waiters();
+    }
+}
+
+impl Watch {
+    pub(super) fn new(pool: &Arc<Pool>, tickets: Option<Arc<Tickets>>) -> Arc<Self> {
+        Arc::new(Self {
+            pool: Arc::clone(pool),
+            follower: Follower::new(),
+            view: Mutex::default(),
+            changed: Notify::new(),
+            tickets,
+        })
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Completes when slots are believed to have expired, with their number; never while the stream cannot be
@@ -91,7 +91,7 @@ impl Watch {
     /// # Cancel safety
     /// Safe: what is foreseen is kept for the next call.
     pub(super) async fn next_expiry(self: &Arc<Self>) -> NonZeroU32 {
-        let _user = self.need();
+        let _user = need(self);
         loop {
             let changed = self.changed.notified();
             let now = Instant::now();
@@ -129,13 +129,8 @@ impl Watch {
     /// Everything held now, oldest first, in one request; `None` if that takes more.
     pub(super) async fn held(self: &Arc<Self>) -> Result<Option<Vec<HeldLease>>, LeaseError> {
         let asked = Instant::now();
-        let mut again = false;
-        self.need.send_if_modified(|need| {
-            again = need.asked.replace(asked).is_some_and(|before| before + LINGER > asked);
-            false
-        });
         // One look alone is not worth following the stream for it.
-        let _user = again.then(|| self.need());
+        let _user = self.follower.asked_again().then(|| need(self));
         if !self.view().is_current() {
             return Ok(None);
         }
@@ -160,55 +155,5 @@ impl Watch {
 
     fn filter(&self) -> String {
         format!("{}>", self.pool.subject())
-    }
-}
-
-async fn run(watch: Arc<Watch>) {
-    let denied = tokio::select! {
-        biased;
-        () = watch.pool.hurry.cancelled() => None,
-        () = idle(&watch) => return,
-        error = feed::follow(&watch.pool.stream, |fed| watch.notice(fed)) => Some(error),
-    };
-    watch.notice(Fed::Stale);
-    if let Some(error) = denied {
-        watch.denied.store(true, Ordering::Release);
-        watch.pool.emit(&GovernorEvent::PermissionDenied { what: error.to_string() });
-    }
-    watch.need.send_modify(|need| need.running = false);
-}
-
-/// Completes when nobody has needed it for a while, and from then on there is no task.
-async fn idle(watch: &Watch) {
-    let mut need = watch.need.subscribe();
-    loop {
-        // The sender is in `watch`, and lives.
-        drop(need.wait_for(|need| need.users == 0).await);
-        let needed = timeout(LINGER, async { drop(need.wait_for(|need| need.users > 0).await) });
-        if needed.await.is_ok() {
-            continue;
-        }
-        let mut ended = false;
-        watch.need.send_if_modified(|need| {
-            ended = need.users == 0;
-            if ended {
-                // Before another task can begin.
-                need.running = false;
-                watch.view().stale();
-            }
-            false
-        });
-        if ended {
-            return;
-        }
-    }
-}
-
-/// Somebody who needs the stream to be followed.
-struct User<'a>(&'a Watch);
-
-impl Drop for User<'_> {
-    fn drop(&mut self) {
-        self.0.need.send_modify(|need| need.users = need.users.saturating_sub(1));
     }
 }

@@ -14,6 +14,7 @@ pub(crate) use listing::{Page, PageRequest};
 pub(crate) use message::{
     CountSubjects, DeleteMessage, Done, Found, GetMessage, PurgeSubject, Purged, StoredMessage,
 };
+pub(crate) use stream_config::tickets_config;
 pub(crate) use stream_config::{Differences, INCARNATION, StoredConfig, TTL, campaign_config, native_config};
 pub(crate) use stream_info::StreamInfo;
 

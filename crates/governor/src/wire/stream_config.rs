@@ -309,6 +309,29 @@ pub(crate) fn native_config(config: &GovernorConfig, seed: Option<u64>, incarnat
     }))
 }
 
+/// A new stream of tickets for a native governor's queue, with as many copies as that has.
+pub(crate) fn tickets_config(stream: &str, prefix: &str, leases: &StoredConfig) -> StoredConfig {
+    let replicas = leases.0.get("num_replicas").cloned().unwrap_or_else(|| 1.into());
+    fields(json!({
+        "name": stream,
+        "description": format!("sluicegate waiters of {}", leases.text("name").unwrap_or_default()),
+        "subjects": [format!("{prefix}>")],
+        "retention": "limits",
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": 0,
+        "max_msgs_per_subject": 1,
+        "max_msg_size": 1024,
+        "discard": "old",
+        "storage": "file",
+        "num_replicas": replicas,
+        "allow_direct": false,
+        "allow_msg_ttl": true,
+        "metadata": { KIND: "waiters" },
+    }))
+}
+
 fn replicas(config: &GovernorConfig) -> u8 {
     config.replicas.map_or(1, NonZeroU8::get)
 }

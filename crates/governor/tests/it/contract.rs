@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sluicegate_core::LeasePoolAdmin;
-use sluicegate_governor::{CampaignPool, NativePool};
+use sluicegate_governor::{CampaignPool, NativePool, PoolOptions};
 use sluicegate_testkit::lease::{Faulted, PoolFixture, suite};
 use sluicegate_testkit::server::NatsServer;
 use tokio::sync::OnceCell;
@@ -19,6 +19,8 @@ use crate::support::{config, connection, server, unique};
 enum Wire {
     Campaign,
     Native,
+    /// With tickets.
+    InOrder,
 }
 
 /// Each shared by the tests that do not restart it.
@@ -81,6 +83,11 @@ impl PoolFixture for OnServer {
         match self.wire {
             Wire::Campaign => Arc::new(CampaignPool::create(&connection, &config).await.expect("created")),
             Wire::Native => Arc::new(NativePool::create(&connection, &config).await.expect("created")),
+            Wire::InOrder => {
+                let options = PoolOptions::default().tickets(true);
+                let pool = NativePool::create_with(&connection, &config, options).await;
+                Arc::new(pool.expect("created"))
+            }
         }
     }
 
@@ -89,6 +96,10 @@ impl PoolFixture for OnServer {
         match self.wire {
             Wire::Campaign => Arc::new(CampaignPool::bind(&connection, &self.name).await.expect("bound")),
             Wire::Native => Arc::new(NativePool::bind(&connection, &self.name).await.expect("bound")),
+            Wire::InOrder => {
+                let options = PoolOptions::default().tickets(true);
+                Arc::new(NativePool::bind_with(&connection, &self.name, options).await.expect("bound"))
+            }
         }
     }
 
@@ -134,6 +145,15 @@ sluicegate_testkit::lease_contract!(
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
     OnServer::new(Wire::Native, &NEWEST)
 );
+mod native_in_order {
+    use super::*;
+
+    sluicegate_testkit::lease_contract!(
+        @clauses plain,
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
+        OnServer::new(Wire::InOrder, &NEWEST)
+    );
+}
 mod native_2_12 {
     use super::*;
 

@@ -22,6 +22,7 @@ mod renewals;
 mod replicated;
 mod scripted;
 mod support;
+mod tickets;
 #[path = "../common/turns.rs"]
 mod turns;
 mod watcher;
