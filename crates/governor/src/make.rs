@@ -1,6 +1,8 @@
 //! Creating, ensuring and finding the stream of a governor.
 
-use sluicegate_core::{LeaseError, LeaseErrorKind};
+use std::time::Duration;
+
+use sluicegate_core::{HumanDuration, LeaseError, LeaseErrorKind};
 use sluicegate_nats::Connection;
 use time::OffsetDateTime;
 
@@ -78,6 +80,22 @@ pub(crate) async fn ensure(
     Ok((making.stream, info, changed))
 }
 
+/// Refuses a time to live by which leases would end that are held.
+pub(crate) fn keeps_held(protocol: &Protocol, info: &StreamInfo, ttl: Duration) -> Result<(), LeaseError> {
+    let Some(age) = info.age_of_first().filter(|age| protocol.ttl_applies_to_held && *age >= ttl) else {
+        return Ok(());
+    };
+    let have = (protocol.ttl)(&info.config).map(|ttl| HumanDuration(ttl).to_string());
+    let context = format!(
+        "ttl {} → {} ends leases that are held: the oldest of {} is {} old; wait for their release, or force it",
+        have.as_deref().unwrap_or("never expires"),
+        HumanDuration(ttl),
+        info.state.messages,
+        HumanDuration(Duration::from_millis(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))),
+    );
+    Err(LeaseError::new(LeaseErrorKind::Conflict, context))
+}
+
 /// A stream that shall be as it is wanted.
 struct Making<'a> {
     protocol: &'a Protocol,
@@ -143,6 +161,9 @@ impl<'a> Making<'a> {
         }
         if differences.is_empty() {
             return Ok((info, false));
+        }
+        if (self.protocol.ttl)(&info.config) != Some(self.config.ttl) {
+            keeps_held(self.protocol, &info, self.config.ttl)?;
         }
         let held = info.state.messages;
         let Some(after) = self.stream.change(|stored| self.apply(stored)).await? else {

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::future::join;
-use sluicegate_core::{
-    HeldLease, HumanDuration, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LeasePoolAdmin,
-};
+use sluicegate_core::{HeldLease, LeaseError, LeaseErrorKind, LeaseId, LeasePool, LeasePoolAdmin};
 use sluicegate_nats::Connection;
 
 pub use self::list::Filter;
@@ -112,12 +110,12 @@ impl GovernorAdmin {
     }
 
     /// Makes the governor, or changes limit, ttl and replicas to what is wanted; and whether it had to. Nothing is
-    /// written if all is so already. Lowering the limit evicts nobody; lowering the ttl of a campaign governor ends
-    /// older leases, see [`set_ttl`](Self::set_ttl).
+    /// written if all is so already. Lowering the limit evicts nobody.
     ///
     /// # Errors
     /// As [`create`](Self::create); `Conflict` if something else differs, for example the subject, which
-    /// [`set_subject`](Self::set_subject) moves.
+    /// [`set_subject`](Self::set_subject) moves, or if another ttl would end leases that are held, which
+    /// [`set_ttl`](Self::set_ttl) does by force.
     pub async fn ensure(
         connection: &Connection,
         config: &GovernorConfig,
@@ -295,19 +293,8 @@ impl GovernorAdmin {
     pub async fn set_ttl(&self, ttl: Duration, force: Force) -> Result<(), LeaseError> {
         let protocol = self.0.protocol;
         (protocol.check_ttl)(ttl)?;
-        if protocol.ttl_applies_to_held && force == Force::No {
-            let info = self.look().await?;
-            if let Some(age) = info.age_of_first().filter(|age| *age >= ttl) {
-                let have = (protocol.ttl)(&info.config).map_or("never expires".to_owned(), human);
-                let context = format!(
-                    "ttl {have} → {} ends leases that are held: the oldest of {} has an age of {}; force it, or \
-                     wait for their release",
-                    human(ttl),
-                    info.state.messages,
-                    human(Duration::from_secs(age.as_secs())),
-                );
-                return Err(LeaseError::new(LeaseErrorKind::Conflict, context));
-            }
+        if force == Force::No {
+            make::keeps_held(protocol, &self.look().await?, ttl)?;
         }
         self.manager().set_ttl(ttl).await?;
         self.look_at_repair().await;
@@ -393,8 +380,4 @@ async fn alone(connection: &Connection, config: &GovernorConfig) -> Result<&'sta
             _ => Err(error),
         },
     }
-}
-
-fn human(duration: Duration) -> String {
-    HumanDuration(duration).to_string()
 }

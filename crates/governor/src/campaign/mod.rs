@@ -58,11 +58,11 @@ impl CampaignPool {
     }
 
     /// Makes the governor, or changes limit, ttl and replicas to what is wanted. Nothing is written if all is so
-    /// already; lowering the limit evicts nobody, lowering the ttl ends older leases.
+    /// already; lowering the limit evicts nobody.
     ///
     /// # Errors
     /// As [`create`](Self::create); `Conflict` if something else differs, for example the subject, on which workers
-    /// may be campaigning.
+    /// may be campaigning, or if a lower ttl would end leases that are held.
     pub async fn ensure(connection: &Connection, config: &GovernorConfig) -> Result<Self, LeaseError> {
         Self::ensure_with(connection, config, PoolOptions::default()).await
     }

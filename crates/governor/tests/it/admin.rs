@@ -267,6 +267,12 @@ async fn a_lower_ttl_that_would_end_leases_is_refused_unless_forced() {
     let error = admin.set_ttl(short, Force::No).await.unwrap_err();
     assert_eq!(error.kind(), LeaseErrorKind::Conflict);
     assert!(error.to_string().contains("1m → 200ms"), "{error}");
+    for error in [
+        GovernorAdmin::ensure(&connection, &config(&name, 2, short)).await.unwrap_err(),
+        CampaignPool::ensure(&connection, &config(&name, 2, short)).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), LeaseErrorKind::Conflict, "{error}");
+    }
     assert_eq!(admin.view().await.unwrap().ttl, Some(LONG), "nothing was changed");
     admin.set_ttl(LONG / 2, Force::No).await.unwrap();
     admin.set_ttl(short, Force::Yes).await.unwrap();
