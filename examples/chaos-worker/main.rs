@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::client::Client;
+use self::client::{Client, Shared};
 use self::pool::{Journaled, Tries};
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -119,20 +119,18 @@ async fn work(connection: &Connection, orders: Orders) -> Outcome {
     let name = &orders.governor;
     let bound = bind(connection, name, orders.native, options).await?;
     let pool = Arc::new(Journaled::new(bound.pool(), journal.clone(), tries));
+    let shared = Arc::new(Shared::new(orders, pool, journal.clone())?);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let orders = Arc::new(orders);
-    for c in 0..orders.clients {
-        let client = Client::connect(c, &orders, &pool, &journal).await?;
-        tasks.spawn(client.run(stop.clone()));
+    for c in 0..shared.orders.clients {
+        tasks.spawn(Client::connect(c, &shared).await?.run(stop.clone()));
     }
-    listen(&stop, |attempts| {
-        tasks.spawn(client::storm(attempts, Arc::clone(&orders), Arc::clone(&pool), journal.clone()));
-    })
-    .await?;
+    listen(&stop, |attempts| drop(tasks.spawn(Arc::clone(&shared).storm(attempts)))).await?;
+    // Ends the waits of its clients, and releases what was dropped.
+    shared.governor.close(PATIENCE).await;
     tasks.close();
     tasks.wait().await;
-    if orders.keeps {
-        client::keep_one(&orders, &pool, &journal).await?;
+    if shared.orders.keeps {
+        shared.keep_one().await?;
     }
     let closed = bound.close(PATIENCE).await;
     journal.write(Op::Exit, Phase::Event, |mut event| {

@@ -7,6 +7,7 @@ mod contract;
 mod counting;
 mod create;
 mod fake;
+mod faults;
 mod governor;
 mod hints;
 mod interop;
