@@ -254,7 +254,7 @@ async fn permits_outlast_a_server_that_is_killed_and_comes_back() {
 
 /// A pool behind a proxy, and another one on the same governor that goes around it.
 async fn two_ways(server: &NatsServer, on: On, limit: u32, ttl: Duration) -> (Proxy, Pool, Pool, Connection) {
-    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.expect("a free port");
     let (through, around) = (connection(&proxy.url()).await, connection(&server.url()).await);
     let name = unique("ways");
     let options = PoolOptions::default().request_timeout(Duration::from_millis(300));
