@@ -1,13 +1,14 @@
 //! Signals, while a slot is waited for and while the command runs, without a terminal.
 
+use std::process::Stdio;
 use std::time::Duration;
 
-use sluicegate_testkit::server::NatsServer;
+use sluicegate_testkit::server::{Direction, Fault, NatsServer, Proxy};
 use tokio::process::Child;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{LONG, Site, is_alive, line, lines, pids};
-use crate::tool::{Ended, ended, kill, signal, until_says};
+use crate::tool::{Ended, ended, kill, signal, tool_on, until_says};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// In which time everything has to be tidy.
@@ -131,16 +132,48 @@ async fn the_second_signal_kills_at_once() {
 }
 
 #[tokio::test]
-async fn a_signal_that_comes_as_the_command_ends_keeps_no_slot() {
+async fn a_signal_that_comes_while_the_slot_is_given_back_keeps_nothing() {
     let server = NatsServer::shared().await.unwrap();
     let site = Site::new(server, "sig-late", 1, HOUR).await;
-    for _ in 0..20 {
-        for script in ["kill -INT $PPID; exit 4", "kill -TERM $PPID; kill -HUP $PPID; exit 4"] {
-            let told = ended_soon(site.script(&[], script)).await;
-            assert!(matches!(told.code, Some(4 | 143 | 129 | 130 | 137)), "{told:#?}");
-            assert_eq!(site.active().await, 0, "{told:#?}");
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    for times in [1, 2] {
+        let mut command =
+            tool_on(server, &["governor", "run", "sig-late", "sh", "-c", "echo ready; read x; exit 4"]);
+        let mut child = command.env("NATS_URL", proxy.url()).stdin(Stdio::piped()).spawn().unwrap();
+        assert_eq!(line(&mut lines(&mut child)).await, "ready");
+        proxy.set_one_way(Direction::ToServer, Fault::Hold);
+        drop(child.stdin.take());
+        while proxy.held(Direction::ToServer) == 0 {
+            sleep(Duration::from_millis(5)).await;
         }
+        for _ in 0..times {
+            signal(&child, "INT").await;
+        }
+        // Time enough for a process that would leave at once.
+        sleep(Duration::from_millis(300)).await;
+        proxy.set(Fault::Pass);
+        let told = ended_soon(child).await;
+        assert_eq!(told.code, Some(4), "{told:#?}");
+        assert!(told.stderr.contains("msg=\"slot released\""), "{told:#?}");
+        assert_eq!(site.active().await, 0);
     }
+}
+
+#[tokio::test]
+async fn a_slot_that_is_granted_as_one_leaves_is_given_back() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "sig-granted", 1, HOUR).await;
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    proxy.set_one_way(Direction::ToClient, Fault::Delay(Duration::from_millis(400)));
+    let mut command = tool_on(server, &["governor", "run", "sig-granted", "echo", "ran"]);
+    let child = command.env("NATS_URL", proxy.url()).spawn().unwrap();
+    site.until_active(1, LONG).await;
+    let granted = Instant::now();
+    signal(&child, "TERM").await;
+    let told = ended_soon(child).await;
+    assert_eq!((told.code, told.stdout.as_str()), (Some(143), ""), "it never knew of its slot: {told:#?}");
+    assert!(granted.elapsed() < TIDY, "{:?}", granted.elapsed());
+    site.until_active(0, TIDY).await;
 }
 
 #[tokio::test]
@@ -180,7 +213,7 @@ async fn what_nohup_ignores_stays_ignored() {
     let tool = env!("CARGO_BIN_EXE_sluicegate");
     let run =
         format!("trap '' HUP; exec {tool} governor run {} sh -c 'echo ready; sleep 1; echo done'", site.name);
-    let mut command = crate::tool::tool_on(server, &[]);
+    let mut command = tool_on(server, &[]);
     let environment: Vec<_> =
         command.as_std().get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect();
     command = tokio::process::Command::new("sh");
