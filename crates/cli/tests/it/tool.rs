@@ -69,11 +69,14 @@ pub(crate) async fn run(args: &[&str]) -> Ended {
 
 pub(crate) async fn ended(child: Child) -> Ended {
     let output = child.wait_with_output().await.unwrap();
-    Ended {
+    let ended = Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    };
+    let escapes = ended.stdout.contains('\x1b') || ended.stderr.contains('\x1b');
+    assert!(!escapes, "there is no terminal that it could command: {ended:#?}");
+    ended
 }
 
 /// Reads the child's stderr until a line contains `text`; what comes later is read, and given back, by the returned

@@ -2,7 +2,7 @@ use std::io::{self, IsTerminal};
 
 use serde::Serialize;
 use sluicegate_core::{LeaseError, LeaseErrorKind};
-use sluicegate_governor::{GovernorAdmin, GovernorConfig, Wire};
+use sluicegate_governor::{Force, GovernorAdmin, GovernorConfig, Wire};
 use sluicegate_nats::Connection;
 
 use crate::Failure;
@@ -30,10 +30,10 @@ pub(crate) async fn add(cx: &Cx<'_>, args: &AddArgs) -> Result<(), Failure> {
     let failed = |error: LeaseError| refused("add", &args.name, &error);
     let config = config(args).map_err(failed)?;
     let connection = cx.connection("add").await?;
-    let (governor, changed) = if args.ensure || cx.output.force {
-        GovernorAdmin::ensure(&connection, &config).await.map_err(failed)?
-    } else {
-        make(&connection, &config, args).await?
+    let (governor, changed) = match () {
+        () if cx.output.force => make_it_so(&connection, &config).await.map_err(failed)?,
+        () if args.ensure => GovernorAdmin::ensure(&connection, &config).await.map_err(failed)?,
+        () => make(&connection, &config, args).await?,
     };
     let view = governor.view().await.map_err(failed)?;
     let document = Document {
@@ -101,10 +101,33 @@ async fn make(
         Ok(governor) => Ok((governor, !existed)),
         Err(error) if error.kind() == LeaseErrorKind::Conflict && existed && is_asked() => {
             confirm(&format!("{}: change it", failed(error)), false)?;
-            Ok(GovernorAdmin::ensure(connection, config).await.map_err(failed)?)
+            Ok(make_it_so(connection, config).await.map_err(failed)?)
         }
         Err(error) => Err(failed(error).into()),
     }
+}
+
+/// Makes it, or changes it, also in what takes something away from workers.
+async fn make_it_so(
+    connection: &Connection,
+    config: &GovernorConfig,
+) -> Result<(GovernorAdmin, bool), LeaseError> {
+    let mut forced = false;
+    match GovernorAdmin::bind_on(connection, config.name.as_str(), config.wire).await {
+        Ok(governor) => {
+            let before = governor.summary().await?;
+            if let Some(subject) = &config.subject {
+                governor.set_subject(subject, Force::Yes).await?;
+            }
+            governor.set_ttl(config.ttl, Force::Yes).await?;
+            let after = governor.summary().await?;
+            forced = (before.subject, before.ttl) != (after.subject, after.ttl);
+        }
+        Err(error) if error.kind() == LeaseErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let (governor, changed) = GovernorAdmin::ensure(connection, config).await?;
+    Ok((governor, changed || forced))
 }
 
 /// Whether there is somebody to ask: elsewhere it is an error of its own.

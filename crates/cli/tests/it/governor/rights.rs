@@ -2,7 +2,7 @@
 
 use sluicegate_testkit::server::NatsServer;
 
-use crate::tool::{Ended, ended, tool_on};
+use crate::tool::{Ended, ended, tool, tool_on};
 
 /// One user for all that a verb needs less one, one who may only look, and choria's worker, who may not even that.
 const USERS: &str = r#"authorization { users = [
@@ -108,4 +108,27 @@ async fn a_worker_who_may_not_look_works_with_what_it_is_told() {
     }
     let view = as_user(&server, "all", &["view", "w", "--json"]).await.document();
     assert_eq!(view["active"], 0, "{view:#}");
+}
+
+#[tokio::test]
+async fn without_a_server_every_verb_says_so() {
+    let verbs: [&[&str]; 11] = [
+        &["ls"],
+        &["view", "x"],
+        &["view", "x", "--watch"],
+        &["add", "x", "1", "1h"],
+        &["edit", "x", "--capacity", "2"],
+        &["evict", "x", "1", "-f"],
+        &["reset", "x", "-f"],
+        &["rm", "x", "-f"],
+        &["wait", "x"],
+        &["run", "x", "--no-wait", "true"],
+        &["hold", "x", "--no-wait"],
+    ];
+    for verb in verbs {
+        let head = ["governor", "--json", "--server", "nats://127.0.0.1:1"];
+        let told = ended(tool(&[&head[..], verb].concat()).spawn().unwrap()).await;
+        assert_eq!((told.code, told.stdout.as_str()), (Some(74), ""), "{verb:?}: {told:#?}");
+        assert_eq!(told.error()["code"], "unreachable");
+    }
 }
