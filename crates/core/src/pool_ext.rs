@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::wait::Next;
@@ -210,14 +210,16 @@ async fn stand_in_line<P: LeasePool + ?Sized>(
                 }
             }
             Next::Listen => {
-                let poll = pace.next(line.is_hinted());
+                let look_at = line.look_at(pace.next(line.is_hinted()));
                 // One that was only held back asks as soon as it may.
                 let held_back = line.held_back_for();
-                let poll = if has_asked || held_back.is_zero() { poll } else { poll.min(held_back) };
+                let only_held_back = !has_asked && !held_back.is_zero();
+                let may_ask = only_held_back.then(|| later(Instant::now(), held_back));
+                let look_at = may_ask.map_or(look_at, |may_ask| look_at.min(may_ask));
                 tokio::select! {
                     biased;
                     () = place.credited() => {}
-                    freed = timeout(poll, pool.freed()) => match freed {
+                    freed = timeout_at(look_at, pool.freed()) => match freed {
                         Ok(slots) => line.tell(slots.get()),
                         Err(_) => line.guess(),
                     },

@@ -40,6 +40,9 @@ struct State {
     /// Until then newcomers go to the tail.
     held_back: Option<Instant>,
     hinted: bool,
+    /// When somebody last was refused or asked without a hint, so that no slot was free that nobody knew of, or when
+    /// the first of those who wait came.
+    looked: Option<Instant>,
     /// Since when the pool has answered nothing but transient errors.
     failing: Option<Instant>,
 }
@@ -122,6 +125,9 @@ impl WaitQueue {
         let mut state = self.lock();
         let ticket = state.next;
         state.next += 1;
+        if state.waiters.is_empty() {
+            state.looked = Some(Instant::now());
+        }
         state.waiters.insert(ticket, Waiter { wake: Arc::clone(&wake), stage: Stage::Idle });
         state.spend();
         Place { line: self, ticket, wake, entered: Instant::now() }
@@ -137,14 +143,25 @@ impl WaitQueue {
     /// It is time for somebody to look, unless somebody does.
     pub(crate) fn guess(&self) {
         let mut state = self.lock();
+        state.looked = Some(Instant::now());
         if state.in_flight == 0 {
             state.credit(Credit::Guessed);
         }
     }
 
+    /// When it is time to look, for those who do so every so often. Hints do not put it off: others than those that
+    /// they tell of may be free.
+    pub(crate) fn look_at(&self, every: Duration) -> Instant {
+        later(self.lock().looked.unwrap_or_else(Instant::now), every)
+    }
+
     /// The pool has refused a request.
     pub(crate) fn refused(&self) {
-        self.lock().spare = 0;
+        {
+            let mut state = self.lock();
+            state.spare = 0;
+            state.looked = Some(Instant::now());
+        }
         self.hold_back(CONTENDED);
     }
 

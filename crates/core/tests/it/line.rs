@@ -130,6 +130,33 @@ async fn the_poll_is_rare_where_hints_arrive_and_grows_where_one_asks_for_it() {
     assert!((24..=40).contains(&hinted), "every 2 s or so: {hinted}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn slots_that_no_hint_tells_of_are_found_although_other_hints_keep_coming() {
+    let pool = Arc::new(Counting::new(MemoryPool::new(slots(2), TTL), vec![Fate::Cut; 1000]));
+    let turn = Duration::from_millis(100);
+    for n in 0..20 {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move {
+            loop {
+                let lease = pool.acquire(&request(n), &Wait::new()).await.unwrap().expect("waits on");
+                sleep(turn).await;
+                pool.release(&lease).await.unwrap();
+            }
+        });
+    }
+    sleep(turn * 10).await;
+    pool.pool.resize(slots(8)).await.unwrap();
+    let begin = Instant::now();
+    while pool.held().await.unwrap().len() < 8 {
+        assert!(begin.elapsed() < Duration::from_millis(350), "found by the poll, 250 ms or so later");
+        sleep(Duration::from_millis(1)).await;
+    }
+    let before = pool.tries();
+    sleep(Duration::from_secs(10)).await;
+    let tries = pool.tries() - before;
+    assert!(tries <= 800 + 60, "800 turns, and a look every 250 ms or so: {tries}");
+}
+
 /// What becomes of a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -137,6 +164,8 @@ enum Fate {
     Lost,
     Doubled,
     Late,
+    /// Of several slots it tells of one.
+    Cut,
 }
 
 /// A pool that counts tries and mangles hints.
@@ -188,6 +217,7 @@ impl LeasePool for Counting {
                 Fate::Told => return slots,
                 Fate::Lost => {}
                 Fate::Doubled => return slots.saturating_mul(NonZeroU32::new(2).unwrap()),
+                Fate::Cut => return NonZeroU32::MIN,
                 Fate::Late => {
                     sleep(Duration::from_millis(40)).await;
                     return slots;
