@@ -1,5 +1,6 @@
 //! A server that answers as a script says: shapes that no real server of today sends, or only rarely.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,9 @@ type Script = Box<dyn FnMut(&Asked) -> Says + Send>;
 pub(crate) struct Fake {
     url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// Subscriptions to inboxes are denied.
+    deaf: Arc<AtomicBool>,
+    sessions: Arc<Mutex<Vec<JoinHandle<Option<()>>>>>,
     task: JoinHandle<()>,
 }
 
@@ -84,16 +88,26 @@ impl Fake {
         let info = format!(
             r#"INFO {{"server_id":"FAKE","server_name":"fake","version":"{version}","go":"go","host":"127.0.0.1","port":{port},"headers":true,"max_payload":1048576,"proto":1,"jetstream":true}}"#
         );
+        let (deaf, sessions) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let task = tokio::spawn({
-            let asked = Arc::clone(&asked);
+            let (asked, deaf, sessions) = (Arc::clone(&asked), Arc::clone(&deaf), Arc::clone(&sessions));
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let session = serve(stream, info.clone(), Arc::clone(&asked), Arc::clone(&script));
-                    tokio::spawn(session);
+                    let (asked, script) = (Arc::clone(&asked), Arc::clone(&script));
+                    let session = tokio::spawn(serve(stream, info.clone(), asked, script, Arc::clone(&deaf)));
+                    sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
                 }
             }
         });
-        Self { url: format!("nats://127.0.0.1:{port}"), asked, task }
+        Self { url: format!("nats://127.0.0.1:{port}"), asked, deaf, sessions, task }
+    }
+
+    /// Closes all connections; from then on inboxes are denied, or not.
+    pub(crate) fn reconnect(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
+        for session in self.sessions.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            session.abort();
+        }
     }
 
     pub(crate) async fn connection(&self) -> Connection {
@@ -123,6 +137,7 @@ async fn serve(
     info: String,
     asked: Arc<Mutex<Vec<Asked>>>,
     script: Arc<Mutex<Script>>,
+    deaf: Arc<AtomicBool>,
 ) -> Option<()> {
     let (reader, mut writer) = stream.into_split();
     let (sender, mut outgoing) = mpsc::unbounded_channel::<Vec<u8>>();
@@ -145,7 +160,13 @@ async fn serve(
         match words.as_slice() {
             ["PING"] => sender.send(b"PONG\r\n".to_vec()).ok()?,
             ["SUB", subject, sid] | ["SUB", subject, _, sid] => {
-                subscriptions.push(((*subject).to_owned(), (*sid).to_owned()));
+                if deaf.load(Ordering::SeqCst) && subject.starts_with("_INBOX") {
+                    let denied =
+                        format!("-ERR 'Permissions Violation for Subscription to \"{subject}\"'\r\n");
+                    sender.send(denied.into_bytes()).ok()?;
+                } else {
+                    subscriptions.push(((*subject).to_owned(), (*sid).to_owned()));
+                }
             }
             [verb @ ("PUB" | "HPUB"), subject, rest @ ..] => {
                 let sizes = usize::from(*verb == "HPUB") + 1;
@@ -168,8 +189,10 @@ async fn serve(
                 let is_inbox = |(subject, _): &&(String, String)| {
                     subject.strip_suffix('*').is_some_and(|prefix| reply.starts_with(prefix))
                 };
-                let (_, sid) = subscriptions.iter().find(is_inbox)?;
-                answer(&sender, says, reply, sid, subject);
+                // Nobody hears the answer of whom the inbox was denied to.
+                if let Some((_, sid)) = subscriptions.iter().find(is_inbox) {
+                    answer(&sender, says, reply, sid, subject);
+                }
             }
             _ => {}
         }

@@ -214,6 +214,47 @@ async fn an_attempt_that_is_being_replicated_is_asked_for_again_under_its_id() {
 }
 
 #[tokio::test]
+async fn a_slot_whose_grant_could_not_be_heard_is_given_back_once_answers_are_heard_again() {
+    // Stored once, however often it is asked for under its id.
+    let fake = governor(
+        "2.15.1",
+        |_, n| match n {
+            0 => r#"{"stream":"GOVERNOR_T","seq":6}"#.into(),
+            _ => r#"{"stream":"GOVERNOR_T","seq":6,"duplicate": true}"#.into(),
+        },
+        no_call,
+    )
+    .await;
+    let pool = pool(&fake).await;
+    // The right is taken away, which takes effect with the next connection.
+    fake.reconnect(true);
+    soon(async {
+        while pool.connection().is_connected() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let error = soon(pool.try_acquire(&request("deaf"))).await.unwrap_err();
+    assert_eq!(error.kind(), LeaseErrorKind::NotPermitted, "{error}");
+    assert!(error.to_string().contains("_INBOX"), "{error}");
+    let deletions =
+        || fake.asked().into_iter().filter(|asked| asked.verb() == Some("MSG.DELETE")).collect::<Vec<_>>();
+    assert!(deletions().is_empty());
+    fake.reconnect(false);
+    soon(async {
+        while deletions().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(deletions()[0].json()["seq"], json!(6));
+    let ids: Vec<_> =
+        campaigns(&fake).iter().map(|asked| asked.header("Nats-Msg-Id").map(str::to_owned)).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    pool.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
 async fn each_refusal_of_a_campaign_is_what_it_means() {
     for (code, err_code, text, kind, named) in [
         (503, 10077, "maximum bytes exceeded", LeaseErrorKind::Misconfigured, "maximum bytes exceeded"),
