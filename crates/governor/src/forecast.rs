@@ -47,13 +47,17 @@ impl Forecast {
         self.with(|state| state.look_at.is_none())
     }
 
-    /// Takes notice of a look at the stream.
-    pub(crate) fn learn(&self, pool: &Pool, info: &StreamInfo) {
+    /// Takes notice of a look at the stream. Answers how many slots are free.
+    pub(crate) fn learn(&self, pool: &Pool, info: &StreamInfo) -> u32 {
         let limit = pool.board.limit().map_or(0, |limit| u64::from(limit.get()));
         let free = u32::try_from(limit.saturating_sub(info.state.messages)).unwrap_or(u32::MAX);
         let now = Instant::now();
         let due = match NonZeroU32::new(free) {
-            Some(free) => Some((now, free)),
+            // Who begins to wait later asks first.
+            Some(free) => {
+                let waited_for = pool.listener.is_waited_for() || !pool.line.is_empty();
+                waited_for.then_some((now, free))
+            }
             // Server times are subtracted from each other only, and the rest counts from the answer.
             None => info.age_of_first().map(|age| {
                 let left = pool.board.ttl().saturating_sub(age);
@@ -66,6 +70,7 @@ impl Forecast {
             state.look_at = state.look_at.map(|_| next);
         });
         self.changed.notify_waiters();
+        free
     }
 
     /// Completes when slots are believed to have expired.

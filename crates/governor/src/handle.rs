@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{LeaseError, LeaseErrorKind, LeaseId, LossCause, WaitQueue};
+use sluicegate_core::{Lease, LeaseError, LeaseErrorKind, LossCause, WaitQueue};
 use sluicegate_nats::Connection;
 use tokio::sync::{Notify, Semaphore};
 
@@ -109,7 +109,7 @@ impl Handle {
     }
 
     /// Awaits the loss of a lease; `look` looks whether it is still there.
-    pub(crate) async fn lost<V, F>(&self, id: LeaseId, look: V) -> LossCause
+    pub(crate) async fn lost<V, F>(&self, lease: &Lease, look: V) -> LossCause
     where
         V: Fn() -> F,
         F: Future<Output = Seen>,
@@ -117,8 +117,8 @@ impl Handle {
         let pool = &self.pool;
         let _wanted = pool.listener.want(pool, Want::Losses);
         let every = (pool.board.ttl() / 3).max(SHORTEST);
-        let cause = pool.board.lost(id, every, || pool.listener.pushed(), look).await;
-        pool.emit(&GovernorEvent::Lost { id, cause });
+        let cause = pool.board.lost(lease, every, || pool.listener.pushed(), look).await;
+        pool.emit(&GovernorEvent::Lost { id: lease.id(), cause });
         cause
     }
 

@@ -150,16 +150,18 @@ impl Pool {
         self.may_look && !self.board.forecast.is_given_up()
     }
 
-    /// Looks at the stream as a whole, and takes notice.
-    pub(crate) async fn look(&self) -> Result<(), LeaseError> {
+    /// Looks at the stream as a whole, and takes notice. Answers how many slots are free.
+    pub(crate) async fn look(&self) -> Result<u32, LeaseError> {
         match self.stream.find().await? {
             Some(info) => {
                 self.learn(&info);
-                self.board.forecast.learn(self, &info);
+                Ok(self.board.forecast.learn(self, &info))
             }
-            None => drop(self.board.lose_all(LossCause::Deleted)),
+            None => {
+                self.board.lose_all(LossCause::Deleted);
+                Ok(0)
+            }
         }
-        Ok(())
     }
 
     /// Enters a lease that was asked for when `floor` was.

@@ -56,6 +56,14 @@ struct State {
     deleted: Option<Instant>,
 }
 
+impl State {
+    /// Whether the lease was granted in this life of the stream, if that is known.
+    fn is_of_this_life(&self, lease: &Lease) -> Option<bool> {
+        let epoch = self.identity.as_ref().map_or(0, Identity::epoch);
+        (epoch != 0 && lease.epoch() != 0).then(|| lease.epoch() == epoch)
+    }
+}
+
 impl Board {
     /// The board of that life of that stream.
     pub(crate) fn meet(
@@ -264,12 +272,16 @@ impl Board {
     /// life of the stream, which may have given its number to somebody else, so that nothing must be sent.
     pub(crate) fn releasing(&self, lease: &Lease) -> Result<Option<Live>, LossCause> {
         let mut state = self.lock();
-        if let Some(cause @ (LossCause::Recreated | LossCause::Deleted)) = state.leases.loss(lease.id()) {
-            return Err(cause);
-        }
-        let epoch = state.identity.as_ref().map_or(0, Identity::epoch);
-        if lease.epoch() != 0 && epoch != 0 && lease.epoch() != epoch {
+        let same_life = state.is_of_this_life(lease);
+        if same_life == Some(false) {
             return Err(LossCause::Recreated);
+        }
+        // A number that was lost with its stream may have been granted to us again by the next one.
+        let live = state.leases.get(lease.id());
+        let held = live.is_some_and(|live| same_life.is_some() || live.deadline == lease.deadline());
+        let loss = state.leases.loss(lease.id());
+        if let (false, Some(cause @ (LossCause::Recreated | LossCause::Deleted))) = (held, loss) {
+            return Err(cause);
         }
         state.leases.releasing(lease.id());
         Ok(state.leases.get(lease.id()).cloned())
@@ -353,7 +365,7 @@ impl Board {
     /// losses are `pushed`, since that time.
     pub(crate) async fn lost<V, F>(
         &self,
-        id: LeaseId,
+        lease: &Lease,
         every: Duration,
         pushed: impl Fn() -> Option<Instant>,
         look: V,
@@ -362,12 +374,19 @@ impl Board {
         V: Fn() -> F,
         F: Future<Output = Seen>,
     {
+        let id = lease.id();
         let mut next = Some(Instant::now() + every);
         let mut delays = backoff::resolving();
         let mut pause = Duration::ZERO;
         loop {
             let changed = self.changed.notified();
-            let standing = self.lock().leases.standing(id);
+            let standing = {
+                let state = self.lock();
+                if state.is_of_this_life(lease) == Some(false) {
+                    return LossCause::Recreated;
+                }
+                state.leases.standing(id)
+            };
             let (early, rumour, seen) = match standing {
                 Standing::Lost(cause) => return cause,
                 Standing::Over => return pending().await,

@@ -271,7 +271,7 @@ impl LeasePool for CampaignPool {
     }
 
     async fn lost(&self, lease: &Lease) -> LossCause {
-        self.0.lost(lease.id(), || self.verify(lease)).await
+        self.0.lost(lease, || self.verify(lease)).await
     }
 
     fn line(&self) -> &WaitQueue {

@@ -133,6 +133,11 @@ impl Listener {
         Wanted(interest)
     }
 
+    /// Somebody waits for a slot.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.slots.count() > 0
+    }
+
     /// Lets the task look at the stream as a whole, soon and once for all who want it.
     pub(crate) fn look(&self) {
         self.look.store(true, Ordering::Release);

@@ -26,9 +26,9 @@ const QUEUE_GROUP: &str = "sluicegate";
 /// How long newcomers stand back when others wait elsewhere.
 const CONTENDED: Duration = Duration::from_secs(1);
 
-/// How long after all who waited were let ask it is looked whether they are gone. Their subscription would catch the
-/// note of their own release, which somebody else waits for.
-const SATISFIED: Duration = Duration::from_millis(3);
+/// A note that was on its way as we unsubscribed is nobody's: so much later it is looked whether there was one, when
+/// whoever heard another one has used it.
+const AFTERTHOUGHT: Duration = Duration::from_millis(20);
 
 /// How long a client may take to accept a subscription.
 const HANDOVER: Duration = Duration::from_secs(2);
@@ -64,7 +64,7 @@ pub(super) async fn run(pool: Arc<Pool>, mut events: Receiver<NatsEvent>) {
                 Some(message) => task.on_audit(&message),
                 None => task.audits.subscriber = None,
             },
-            Some(looked) = task.looks.join_next() => task.on_look(looked.unwrap_or(Looked::Unanswered)),
+            Some(looked) = task.looks.join_next() => task.on_look(looked.unwrap_or(Looked::Unanswered)).await,
             () = task.pool.listener.changed.notified() => {}
             () = sleep_until(due) => task.check(),
         }
@@ -98,7 +98,7 @@ impl Channel {
 
 /// What became of a look at the stream.
 enum Looked {
-    Seen,
+    Seen { free: u32 },
     Unanswered,
     Denied,
 }
@@ -116,8 +116,10 @@ struct Task {
     /// The client does not take subscriptions: not before then again.
     blocked: Option<Instant>,
     checked: Instant,
-    /// Whoever waited may have got a slot: then nobody waits any more.
-    satisfied: Option<Instant>,
+    /// We have unsubscribed from notes: when to look for one that was missed.
+    left: Option<Instant>,
+    /// The look that is under way is for one that was missed.
+    missed: bool,
 }
 
 impl Task {
@@ -140,7 +142,8 @@ impl Task {
             looks: JoinSet::new(),
             blocked: None,
             checked: Instant::now(),
-            satisfied: None,
+            left: None,
+            missed: false,
             pool,
         }
     }
@@ -233,7 +236,10 @@ impl Task {
     async fn hear_no_notes(&mut self) {
         self.listener().slots.set_served(false);
         self.pool.board.hears_notes(self.pool.id, false);
-        self.notes.end().await;
+        if self.notes.subscriber.is_some() {
+            self.notes.end().await;
+            self.left = Some(Instant::now() + AFTERTHOUGHT);
+        }
     }
 
     /// Looks at the stream as a whole, in a task of its own: hints have to be heard meanwhile.
@@ -245,6 +251,7 @@ impl Task {
         }
         if !self.pool.may_look() {
             // Then an attempt has to do.
+            self.missed = false;
             self.credit(1);
             return;
         }
@@ -254,7 +261,7 @@ impl Task {
         let pool = Arc::clone(&self.pool);
         self.looks.spawn(async move {
             match pool.look().await {
-                Ok(()) => Looked::Seen,
+                Ok(free) => Looked::Seen { free },
                 Err(error) if error.kind() == LeaseErrorKind::NotPermitted => {
                     pool.emit(&GovernorEvent::PermissionDenied { what: error.to_string() });
                     Looked::Denied
@@ -264,9 +271,15 @@ impl Task {
         });
     }
 
-    fn on_look(&mut self, looked: Looked) {
+    async fn on_look(&mut self, looked: Looked) {
+        let missed = std::mem::take(&mut self.missed);
         match looked {
-            Looked::Seen => {}
+            // Nobody here wants them, and those who do may not have been told.
+            Looked::Seen { free } if missed && free > 0 && self.waiting() == 0 => {
+                let note = Note::new(0, free.min(self.pool.board.most()));
+                self.pool.post(self.pool.bell.release().clone(), None, note.write()).await;
+            }
+            Looked::Seen { .. } => {}
             Looked::Unanswered => self.credit(1),
             Looked::Denied => {
                 self.pool.board.forecast.give_up();
@@ -298,9 +311,6 @@ impl Task {
             && !self.pool.bell.is_ours(reply)
         {
             self.pool.post(reply.into(), None, note::answer(waiting)).await;
-        }
-        if used as usize == waiting {
-            self.satisfied = Some(Instant::now() + SATISFIED);
         }
         let rest = note.n - used;
         if rest > 0 && note.hop == 0 {
@@ -460,16 +470,14 @@ impl Task {
 
     fn next_check(&self) -> Instant {
         let regular = self.checked + LINGER;
-        [self.audits.source.due(), self.satisfied].into_iter().flatten().fold(regular, Instant::min)
+        [self.audits.source.due(), self.left].into_iter().flatten().fold(regular, Instant::min)
     }
 
     fn check(&mut self) {
         let now = Instant::now();
-        if self.satisfied.is_some_and(|at| at <= now) {
-            self.satisfied = None;
-            if self.waiting() == 0 {
-                self.listener().slots.is_over();
-            }
+        if self.left.take_if(|at| *at <= now).is_some() {
+            self.missed = true;
+            self.look();
         }
         self.checked = now;
         if self.audits.subscriber.is_some() {

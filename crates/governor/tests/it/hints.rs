@@ -2,30 +2,11 @@
 
 use std::time::Duration;
 
-use sluicegate_core::{Lease, LeasePool, LeasePoolAdmin, LeasePoolExt, Wait};
+use sluicegate_core::{LeasePool, LeasePoolAdmin};
 use sluicegate_governor::{CampaignPool, NativePool};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::support::{LONG, config, create_as_choria, request, shared, slots, soon, unique};
-
-/// A waiter that asks by itself only after ages.
-fn wait(pool: &(impl LeasePool + Clone)) -> JoinHandle<Lease> {
-    let pool = pool.clone();
-    tokio::spawn(async move {
-        let wait = Wait::new().poll_interval(LONG * 60);
-        pool.acquire(&request("waiter"), &wait).await.expect("waiting answers").expect("waits without end")
-    })
-}
-
-async fn standing(pool: &impl LeasePool, waiters: usize) {
-    soon(async {
-        while pool.line().len() < waiters {
-            sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-}
+use crate::support::{LONG, config, create_as_choria, request, shared, slots, soon, standing, unique, wait};
 
 #[tokio::test]
 async fn a_release_through_another_handle_of_this_process_wakes_a_waiter() {

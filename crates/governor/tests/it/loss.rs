@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde_json::{Value, json};
-use sluicegate_core::{LeasePool, LeasePoolAdmin, LossCause};
-use sluicegate_governor::{CampaignPool, NativePool};
+use sluicegate_core::{Lease, LeasePool, LeasePoolAdmin, LossCause};
+use sluicegate_governor::{CampaignPool, NativePool, PoolOptions};
 use sluicegate_nats::Connection;
+use sluicegate_testkit::server::NatsServer;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::support::{
-    LONG, api, config, create_as_choria, info, request, settles_at, shared, soon, stored, unique,
+    LONG, api, config, connection, create_as_choria, info, overhear, request, settles_at, shared, soon,
+    stored, unique,
 };
 
 /// A pool looks every third of the time to live: this is well before the deadline, and soon.
@@ -134,4 +138,107 @@ async fn a_seeded_stream_made_anew_has_larger_tokens_and_another_incarnation() {
     assert_ne!(again.describe().await.unwrap().incarnation, before);
     assert_eq!(timeout(old.remaining(), pool.lost(&old)).await, Ok(LossCause::Recreated));
     assert_eq!(pool.describe().await.unwrap().incarnation, again.describe().await.unwrap().incarnation);
+}
+
+/// A holder in another process, who learns of nothing but by notes.
+async fn far(name: &str) -> CampaignPool {
+    let options = PoolOptions::default().advisories(false);
+    CampaignPool::bind_with(&shared().await, name, options).await.unwrap()
+}
+
+/// Awaits the loss; revocations are heard by now.
+async fn awaited(pool: &CampaignPool, lease: &Lease) -> JoinHandle<LossCause> {
+    let (waiting, lease) = (pool.clone(), lease.clone());
+    let lost = tokio::spawn(async move { waiting.lost(&lease).await });
+    let subject = pool.stream().replace("GOVERNOR_", "_GOV.rev.");
+    let client = pool.connection().client();
+    soon(async {
+        // While nobody hears it, the server says so.
+        while timeout(Duration::from_millis(200), client.request(subject.clone(), "?".into())).await.is_ok() {
+        }
+    })
+    .await;
+    lost
+}
+
+#[tokio::test]
+async fn an_eviction_reset_or_deletion_by_another_process_is_told_at_once() {
+    let name = unique("revoked");
+    let admin = CampaignPool::create(&shared().await, &config(&name, 4, LONG * 60)).await.unwrap();
+    let pool = far(&name).await;
+    let take = async |holder| pool.try_acquire(&request(holder)).await.unwrap().expect("free");
+    let (first, second) = (take("first").await, take("second").await);
+    let (one, two) = (awaited(&pool, &first).await, awaited(&pool, &second).await);
+    // Found out by looking each would take twenty minutes.
+    admin.evict(first.id()).await.unwrap().expect("was held");
+    assert_eq!(soon(one).await.unwrap(), LossCause::Evicted);
+    assert!(!two.is_finished());
+    assert_eq!(admin.reset().await.unwrap(), 1);
+    assert_eq!(soon(two).await.unwrap(), LossCause::Reset);
+    let third = take("third").await;
+    let three = awaited(&pool, &third).await;
+    admin.delete().await.unwrap();
+    assert_eq!(soon(three).await.unwrap(), LossCause::Deleted);
+}
+
+#[tokio::test]
+async fn a_forged_revocation_costs_a_look_and_ends_nothing() {
+    let url = NatsServer::shared().await.unwrap().url();
+    let name = unique("forged");
+    let admin = CampaignPool::create(&shared().await, &config(&name, 2, LONG * 60)).await.unwrap();
+    let pool = far(&name).await;
+    let lease = pool.try_acquire(&request("holder")).await.unwrap().expect("free");
+    let mut looks = overhear(&url, &format!("$JS.API.STREAM.MSG.GET.{}", pool.stream())).await;
+    let lost = awaited(&pool, &lease).await;
+    let stranger = connection(&url).await.client();
+    let forged = [json!({"all": true}), json!({"seq": lease.id().0}), json!({"seq": lease.id().0 + 1})];
+    for (n, forged) in forged.into_iter().enumerate() {
+        let subject = format!("_GOV.rev.{name}");
+        stranger.publish(subject, forged.to_string().into()).await.unwrap();
+        if n < 2 {
+            soon(looks.next()).await.unwrap();
+        }
+    }
+    api(&shared().await, "INFO", Value::Null).await;
+    assert!(!lost.is_finished());
+    admin.evict(lease.id()).await.unwrap().expect("was held all the time");
+    assert_eq!(soon(lost).await.unwrap(), LossCause::Evicted);
+}
+
+#[tokio::test]
+async fn whoever_may_not_look_believes_a_revocation() {
+    let users = r#"authorization { users: [
+        { user: admin, password: admin }
+        { user: worker, password: worker, permissions: { publish: { allow: [">"],
+          deny: ["$JS.API.STREAM.MSG.GET.>", "$JS.API.STREAM.INFO.>"] }, subscribe: { allow: [">"] } } }
+    ] }"#;
+    let server = NatsServer::builder().config(users).start().await.unwrap();
+    let url = |user: &str| server.url().replace("nats://", &format!("nats://{user}:{user}@"));
+    let admin =
+        CampaignPool::create(&connection(&url("admin")).await, &config("T", 1, LONG * 60)).await.unwrap();
+    let worker = connection(&url("worker")).await;
+    let pool = CampaignPool::without_info(&worker, "T", None, LONG * 60).unwrap();
+    let lease = pool.try_acquire(&request("holder")).await.unwrap().expect("free");
+    let lost = awaited(&pool, &lease).await;
+    admin.evict(lease.id()).await.unwrap().expect("was held");
+    assert_eq!(soon(lost).await.unwrap(), LossCause::Evicted);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_for_a_lease_of_an_earlier_life_of_the_stream() {
+    let connection = shared().await;
+    let name = unique("epoch");
+    create_as_choria(&connection, &name, 2, LONG).await;
+    let pool = CampaignPool::bind(&connection, &name).await.unwrap();
+    let old = pool.try_acquire(&request("old")).await.unwrap().expect("free");
+    assert_eq!(old.id().0, 1);
+    api(&connection, &format!("STREAM.DELETE.{}", pool.stream()), Value::Null).await;
+    create_as_choria(&connection, &name, 2, LONG).await;
+    // The numbers begin anew, and so show that it is another stream.
+    let new = pool.try_acquire(&request("new")).await.unwrap().expect("free");
+    assert_eq!((new.id(), stored(&connection, pool.stream()).await), (old.id(), 1));
+    assert!(new.epoch() > old.epoch(), "{} after {}", new.epoch(), old.epoch());
+    assert!(!pool.release(&old).await.unwrap());
+    assert_eq!(stored(&connection, pool.stream()).await, 1, "the slot of the new one");
+    assert!(pool.release(&new).await.unwrap());
 }

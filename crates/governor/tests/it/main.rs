@@ -2,6 +2,7 @@
 
 mod adaptive;
 mod admin;
+mod advisories;
 mod choria;
 mod contract;
 mod counting;
@@ -14,6 +15,7 @@ mod interop;
 mod leaks;
 mod loss;
 mod native;
+mod notes;
 mod operations;
 #[path = "../common/peer.rs"]
 mod peer;

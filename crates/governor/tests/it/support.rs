@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluicegate_core::{Holder, Request};
-use sluicegate_governor::{GovernorConfig, GovernorEvent};
+use sluicegate_core::{Holder, Lease, LeasePool, LeasePoolExt, Request, Wait};
+use sluicegate_governor::{GovernorConfig, GovernorEvent, HintSource, HintState};
 use sluicegate_nats::async_nats::Subscriber;
 use sluicegate_nats::{Connection, Settings, connect};
 use sluicegate_testkit::server::NatsServer;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Longer than anything that is waited for here takes.
@@ -47,6 +48,49 @@ pub(crate) fn config(name: &str, limit: u32, ttl: Duration) -> GovernorConfig {
 
 pub(crate) fn request(holder: &str) -> Request {
     Request::new(Holder::try_new(holder).expect("tests use proper names"))
+}
+
+/// A waiter that asks by itself only after ages.
+pub(crate) fn wait(pool: &(impl LeasePool + Clone)) -> JoinHandle<Lease> {
+    let pool = pool.clone();
+    tokio::spawn(async move {
+        let wait = Wait::new().poll_interval(LONG * 60);
+        pool.acquire(&request("waiter"), &wait).await.expect("waiting answers").expect("waits without end")
+    })
+}
+
+pub(crate) async fn standing(pool: &impl LeasePool, waiters: usize) {
+    soon(async {
+        while pool.line().len() < waiters {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+/// The next event for which the test holds.
+pub(crate) async fn until(
+    events: &mut mpsc::UnboundedReceiver<GovernorEvent>,
+    wanted: impl Fn(&GovernorEvent) -> bool,
+) -> GovernorEvent {
+    soon(async {
+        loop {
+            let event = events.recv().await.expect("the observer lives");
+            if wanted(&event) {
+                return event;
+            }
+        }
+    })
+    .await
+}
+
+/// The next time that this source of hints is in that state.
+pub(crate) async fn source_is(
+    events: &mut mpsc::UnboundedReceiver<GovernorEvent>,
+    source: HintSource,
+    state: HintState,
+) {
+    until(events, |event| *event == GovernorEvent::HintSource { source, state }).await;
 }
 
 /// An API call as any other client would make it.
