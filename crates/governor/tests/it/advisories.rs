@@ -25,7 +25,7 @@ async fn choria(name: &str, limit: u32) -> (CampaignPool, UnboundedReceiver<Gove
     create_as_choria(&connection, name, limit, LONG * 60).await;
     let (observer, events) = watched();
     let options = PoolOptions::default().observer(observer);
-    (CampaignPool::bind_with(&connection, name, options).await.unwrap(), events)
+    (CampaignPool::bind_with(&connection, name, options).await.expect("the server answers"), events)
 }
 
 async fn working(events: &mut UnboundedReceiver<GovernorEvent>) {
@@ -34,8 +34,9 @@ async fn working(events: &mut UnboundedReceiver<GovernorEvent>) {
 
 /// Takes a slot as a Go worker does.
 async fn campaign(stranger: &Connection, pool: &CampaignPool) -> u64 {
-    let ack = stranger.client().request(pool.subject().to_string(), "go".into()).await.unwrap();
-    let ack: serde_json::Value = serde_json::from_slice(&ack.payload).unwrap();
+    let ack =
+        stranger.client().request(pool.subject().to_string(), "go".into()).await.expect("the server answers");
+    let ack: serde_json::Value = serde_json::from_slice(&ack.payload).expect("the server answers");
     ack["seq"].as_u64().expect("granted")
 }
 

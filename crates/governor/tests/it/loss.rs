@@ -143,7 +143,7 @@ async fn a_seeded_stream_made_anew_has_larger_tokens_and_another_incarnation() {
 /// A holder in another process, who learns of nothing but by notes.
 async fn far(name: &str) -> CampaignPool {
     let options = PoolOptions::default().advisories(false);
-    CampaignPool::bind_with(&shared().await, name, options).await.unwrap()
+    CampaignPool::bind_with(&shared().await, name, options).await.expect("the server answers")
 }
 
 /// Awaits the loss; revocations are heard by now.

@@ -27,7 +27,8 @@ async fn url() -> String {
 async fn other(url: &str, name: &str) -> (CampaignPool, UnboundedReceiver<GovernorEvent>) {
     let (observer, events) = watched();
     let options = PoolOptions::default().observer(observer);
-    let pool = CampaignPool::bind_with(&connection(url).await, name, options).await.unwrap();
+    let pool =
+        CampaignPool::bind_with(&connection(url).await, name, options).await.expect("the server answers");
     (pool, events)
 }
 
@@ -310,14 +311,17 @@ async fn notes_are_heard_again_by_a_client_made_anew() {
 
 /// Whoever waits gets the slot, and the one after that: by a note, or by the look that each subscription begins with.
 async fn hears_within(waiting: &CampaignPool, pool: &CampaignPool, lease: Lease, waiter: JoinHandle<Lease>) {
-    assert!(pool.release(&lease).await.unwrap());
-    let got = soon(waiter).await.unwrap();
-    assert!(waiting.release(&got).await.unwrap());
-    let lease = soon(pool.acquire(&request("holder"), &Wait::new())).await.unwrap().expect("waits");
+    assert!(pool.release(&lease).await.expect("the server answers"));
+    let got = soon(waiter).await.expect("the server answers");
+    assert!(waiting.release(&got).await.expect("the server answers"));
+    let lease = soon(pool.acquire(&request("holder"), &Wait::new()))
+        .await
+        .expect("the server answers")
+        .expect("waits");
     let waiter = wait(waiting);
     standing(waiting, 1).await;
-    assert!(pool.release(&lease).await.unwrap());
-    let _ = soon(waiter).await.unwrap();
+    assert!(pool.release(&lease).await.expect("the server answers"));
+    let _ = soon(waiter).await.expect("the server answers");
 }
 
 #[tokio::test]
