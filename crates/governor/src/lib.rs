@@ -30,7 +30,7 @@ pub use adaptive::{
     AdaptiveConfig, AdaptiveEvent, AdaptiveLimit, AdaptiveLimitBuilder, Aimd, Outcome, Reason, Recorder,
     Window,
 };
-pub use admin::{Filter, GovernorAdmin, GovernorSummary, GovernorView, Warning};
+pub use admin::{Change, Filter, GovernorAdmin, GovernorSummary, GovernorView, GovernorWatch, Warning};
 pub use campaign::CampaignPool;
 pub use config::{Force, GovernorConfig, PoolOptions, Wire};
 pub use event::{GovernorEvent, HintSource, HintState};

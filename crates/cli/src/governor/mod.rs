@@ -5,6 +5,8 @@ mod documents;
 mod run;
 mod verbs;
 
+use std::time::Duration;
+
 use sluicegate_core::LeaseError;
 use sluicegate_governor::GovernorAdmin;
 use sluicegate_nats::{ConnectArgs, Connection};
@@ -18,6 +20,9 @@ use crate::code::Code;
 use crate::error::CliError;
 use crate::output::{self, Format, note};
 use crate::{failure, session};
+
+/// How long what is under way to NATS is waited for at the end.
+const FLUSHING: Duration = Duration::from_secs(1);
 
 /// Runs the verb, and tells the exit code.
 pub(crate) fn run(args: &GovernorArgs, connect: &ConnectArgs, output: &OutputArgs) -> Result<u8, Failure> {
@@ -61,6 +66,12 @@ impl Cx<'_> {
     async fn bind(&self, verb: &str, name: &str) -> Result<GovernorAdmin, CliError> {
         let connection = self.connection(verb).await?;
         GovernorAdmin::bind(&connection, name).await.map_err(|error| refused(verb, name, &error))
+    }
+
+    /// Sees to it that what the governor's holders and waiters are told leaves this process before it ends.
+    async fn flush(&self, governor: &GovernorAdmin) {
+        // They find out by themselves, later.
+        let _ = governor.connection().drain(FLUSHING).await;
     }
 
     fn format(&self) -> Format {

@@ -3,6 +3,7 @@
 mod list;
 mod view;
 mod warning;
+mod watch;
 
 use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,6 +16,7 @@ use sluicegate_nats::Connection;
 pub use self::list::Filter;
 pub use self::view::{GovernorSummary, GovernorView};
 pub use self::warning::Warning;
+pub use self::watch::{Change, GovernorWatch};
 use crate::config::{validate_replicas, validate_subject};
 use crate::handle::Handle;
 use crate::protocol::{self, Protocol};

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::bell::Bell;
+pub(crate) use self::note::Revocation;
 use crate::pool::Pool;
 
 /// How much longer than it is needed a subscription is kept: who waits once waits again.

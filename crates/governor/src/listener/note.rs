@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::GovernorName;
+
 /// A longer text is none of ours.
 const LONGEST: usize = 1024;
 
@@ -61,17 +63,22 @@ impl Note {
 
 /// The body of `_GOV.rev.<NAME>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Revocation {
+pub(crate) struct Revocation {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) seq: Option<u64>,
+    pub(crate) seq: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) all: bool,
+    pub(crate) all: bool,
     /// Of which stream, as both kinds of governors may have the same name. None: of any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stream: Option<String>,
 }
 
 impl Revocation {
+    /// Where those of the governors of that name are published.
+    pub(crate) fn subject(name: &GovernorName) -> String {
+        format!("_GOV.rev.{name}")
+    }
+
     pub(super) fn one(stream: &str, lease: u64) -> Self {
         Self { seq: Some(lease), all: false, stream: Some(stream.to_owned()) }
     }
@@ -81,7 +88,7 @@ impl Revocation {
     }
 
     /// `None`: it is none, or not for that stream.
-    pub(super) fn read(payload: &[u8], stream: &str) -> Option<Self> {
+    pub(crate) fn read(payload: &[u8], stream: &str) -> Option<Self> {
         let revocation: Self = read(payload)?;
         let ours = revocation.stream.as_deref().is_none_or(|named| named == stream);
         (ours && (revocation.all || revocation.seq.is_some())).then_some(revocation)

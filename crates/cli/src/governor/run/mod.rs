@@ -29,16 +29,14 @@ use self::obtain::{Found, Wish, acquire, find, governor};
 use self::signals::Signals;
 use self::slot::Slot;
 use self::voice::Voice;
-use super::Cx;
 use super::args::{OnLost, RunArgs, Unreachable};
+use super::{Cx, FLUSHING};
 use crate::Failure;
 use crate::code::Code;
 use crate::error::CliError;
 
 /// How long the open attempt of somebody who leaves is resolved.
 const LEAVING: Duration = Duration::from_millis(1_500);
-/// How long what is under way to NATS is waited for at the end.
-const FLUSHING: Duration = Duration::from_secs(1);
 /// How long a slot is given back whoever asks to end: what ended the command may reach us a little later, or again.
 const GIVING_BACK: Duration = Duration::from_secs(2);
 

@@ -36,6 +36,7 @@ pub(crate) async fn add(cx: &Cx<'_>, args: &AddArgs) -> Result<(), Failure> {
         () => make(&connection, &config, args).await?,
     };
     let view = governor.view().await.map_err(failed)?;
+    cx.flush(&governor).await;
     let document = Document {
         r#type: "sluicegate.v1.governor_add",
         name: view.name.to_string(),

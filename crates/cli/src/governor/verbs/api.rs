@@ -58,7 +58,7 @@ async fn call(cx: &Cx<'_>, args: &ApiArgs) -> Result<String, String> {
     }
     if args.ensure {
         let config = config(args)?;
-        return ensure(&connection(cx).await?, &config, args).await;
+        return ensure(cx, &connection(cx).await?, &config, args).await;
     }
     if args.list {
         return list(&connection(cx).await?, args).await;
@@ -67,7 +67,7 @@ async fn call(cx: &Cx<'_>, args: &ApiArgs) -> Result<String, String> {
         if args.name.is_empty() {
             return Err("no name given".to_owned());
         }
-        return delete(&connection(cx).await?, &args.name).await.map(|()| String::new());
+        return delete(cx, &connection(cx).await?, &args.name).await.map(|()| String::new());
     }
     Err("no command given".to_owned())
 }
@@ -94,7 +94,12 @@ fn config(args: &ApiArgs) -> Result<GovernorConfig, String> {
 }
 
 /// Choria's moves the subject too, without a word.
-async fn ensure(connection: &Connection, config: &GovernorConfig, args: &ApiArgs) -> Result<String, String> {
+async fn ensure(
+    cx: &Cx<'_>,
+    connection: &Connection,
+    config: &GovernorConfig,
+    args: &ApiArgs,
+) -> Result<String, String> {
     let subject = config.subject.clone().unwrap_or_default();
     match GovernorAdmin::bind_on(connection, &args.name, config.wire).await {
         Ok(governor) => governor.set_subject(&subject, Force::Yes).await.map_err(said)?,
@@ -103,6 +108,7 @@ async fn ensure(connection: &Connection, config: &GovernorConfig, args: &ApiArgs
     }
     let (governor, _) = GovernorAdmin::ensure(connection, config).await.map_err(said)?;
     let view = governor.view().await.map_err(said)?;
+    cx.flush(&governor).await;
     json(&Governor {
         capacity: view.limit.unwrap_or_default(),
         collective: collective(view.subject.as_deref()),
@@ -131,9 +137,13 @@ async fn list(connection: &Connection, args: &ApiArgs) -> Result<String, String>
 }
 
 /// One that is not there is as good as removed.
-async fn delete(connection: &Connection, name: &str) -> Result<(), String> {
+async fn delete(cx: &Cx<'_>, connection: &Connection, name: &str) -> Result<(), String> {
     match GovernorAdmin::bind(connection, name).await {
-        Ok(governor) => governor.delete().await.map_err(said),
+        Ok(governor) => {
+            governor.delete().await.map_err(said)?;
+            cx.flush(&governor).await;
+            Ok(())
+        }
         Err(error) if error.kind() == LeaseErrorKind::NotFound => Ok(()),
         Err(error) => Err(said(error)),
     }

@@ -61,6 +61,7 @@ pub(crate) async fn edit(cx: &Cx<'_>, args: &EditArgs) -> Result<(), Failure> {
     if args.drain {
         after = drain(args, &governor, after).await?;
     }
+    cx.flush(&governor).await;
     show(cx, args, &changes, &after)
 }
 

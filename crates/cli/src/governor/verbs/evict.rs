@@ -45,6 +45,7 @@ pub(crate) async fn evict(cx: &Cx<'_>, args: &EvictArgs) -> Result<(), Failure> 
             None => not_held.push(id.0),
         }
     }
+    cx.flush(&governor).await;
     let text = match cx.format() {
         Format::Json | Format::Ndjson => output::json(&Document {
             r#type: "sluicegate.v1.governor_evict",

@@ -27,6 +27,7 @@ pub(crate) async fn reset(cx: &Cx<'_>, args: &NameArgs) -> Result<(), Failure> {
     let view = governor.view().await.map_err(failed)?;
     confirm(&format!("reset {}{}", args.name, held(&view)), cx.output.force)?;
     let freed = governor.reset().await.map_err(failed)?;
+    cx.flush(&governor).await;
     show(cx, "sluicegate.v1.governor_reset", &view, freed)
 }
 
@@ -36,6 +37,7 @@ pub(crate) async fn rm(cx: &Cx<'_>, args: &NameArgs) -> Result<(), Failure> {
     let view = governor.view().await.map_err(failed)?;
     confirm(&format!("remove {}{}", args.name, held(&view)), cx.output.force)?;
     governor.delete().await.map_err(failed)?;
+    cx.flush(&governor).await;
     show(cx, "sluicegate.v1.governor_rm", &view, view.active)
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sluicegate_governor::GovernorView;
 
 use crate::Failure;
@@ -7,17 +9,21 @@ use crate::governor::verbs::watch;
 use crate::governor::{Cx, refused};
 use crate::output::{self, Format, Grid};
 
+/// How often `--watch` looks.
+const LOOK: Duration = Duration::from_millis(500);
+
 pub(crate) async fn view(cx: &Cx<'_>, args: &ViewArgs) -> Result<(), Failure> {
     let governor = cx.bind("view", &args.name).await?;
-    let view = governor.view().await.map_err(|error| refused("view", &args.name, &error))?;
+    if !args.watch {
+        let view = governor.view().await.map_err(|error| refused("view", &args.name, &error))?;
+        return Ok(output::print(&render(cx, &view)?)?);
+    }
+    let watching = governor.watch(LOOK).await.map_err(|error| refused("view", &args.name, &error))?;
     // Whoever reads lines of events wants nothing else.
-    if !(args.watch && cx.format() == Format::Ndjson) {
-        output::print(&render(cx, &view)?)?;
+    if cx.format() != Format::Ndjson {
+        output::print(&render(cx, watching.view())?)?;
     }
-    if args.watch {
-        watch::watch(cx, &governor, view).await?;
-    }
-    Ok(())
+    watch::watch(cx, watching).await
 }
 
 fn render(cx: &Cx<'_>, view: &GovernorView) -> Result<String, Failure> {

@@ -1,25 +1,16 @@
-//! What changes in a governor, as somebody sees it who may only look.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use sluicegate_core::{HeldLease, LeaseId};
-use sluicegate_governor::{GovernorAdmin, GovernorView};
+use sluicegate_core::HeldLease;
+use sluicegate_governor::{Change, GovernorWatch};
 use time::OffsetDateTime;
-use tokio::time::sleep;
 
 use crate::Failure;
 use crate::governor::{Cx, refused};
 use crate::output::{self, Cell, Column, Format, Grid, Kind, age, millis, timestamp};
 
-/// How often it looks.
-const LOOK: Duration = Duration::from_millis(500);
-/// A lease that is gone so shortly before its end has expired: the server's clock and ours meet in the middle.
-const NEARLY: Duration = Duration::from_millis(50);
-
 /// `sluicegate.v1.governor_event`
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 struct Event {
     r#type: &'static str,
     time: String,
@@ -41,58 +32,42 @@ const EVENT: [Column; 7] = [
     Column { key: "capacity", title: "Capacity", kind: Kind::Number },
 ];
 
-/// Tells what changes until it is interrupted. Who left is known, but not always why: a lease that is gone before its
-/// time is `released`, whether by its holder or by somebody else.
-pub(super) async fn watch(
-    cx: &Cx<'_>,
-    governor: &GovernorAdmin,
-    mut before: GovernorView,
-) -> Result<(), Failure> {
+/// Tells what changes until it is interrupted.
+pub(super) async fn watch(cx: &Cx<'_>, mut watch: GovernorWatch) -> Result<(), Failure> {
     loop {
-        sleep(LOOK).await;
-        let after = match governor.view().await {
-            Ok(view) => view,
+        let changes = match watch.changes().await {
+            Ok(changes) => changes,
             // What passes is waited for: whoever watches wants to see the end of it.
             Err(error) if error.is_transient() => continue,
-            Err(error) => return Err(refused("view", governor.name().as_str(), &error).into()),
+            Err(error) => return Err(refused("view", watch.view().name.as_str(), &error).into()),
         };
-        for event in changes(&before, &after) {
+        let view = watch.view();
+        let now = view.now.map_or_else(OffsetDateTime::now_utc, |now: SystemTime| now.into());
+        for change in changes {
+            let event = event(&change, timestamp(now), view.name.to_string(), view.limit);
             output::print(&render(cx.format(), &event)?)?;
         }
-        before = after;
     }
 }
 
-fn changes(before: &GovernorView, after: &GovernorView) -> Vec<Event> {
-    let leases = |view: &GovernorView| -> BTreeMap<LeaseId, HeldLease> {
-        view.holders.iter().map(|lease| (lease.id, lease.clone())).collect()
+fn event(change: &Change, time: String, governor: String, capacity: Option<u64>) -> Event {
+    let (event, lease): (_, Option<&HeldLease>) = match change {
+        Change::Acquired(lease) => ("acquired", Some(lease)),
+        Change::Released(lease) => ("released", Some(lease)),
+        Change::Expired(lease) => ("expired", Some(lease)),
+        Change::Evicted(lease) => ("evicted", Some(lease)),
+        _ => ("resized", None),
     };
-    let (had, has) = (leases(before), leases(after));
-    let now = after.now.map_or_else(OffsetDateTime::now_utc, OffsetDateTime::from);
-    let event = |event, lease: Option<&HeldLease>, aged: Duration| Event {
+    Event {
         r#type: "sluicegate.v1.governor_event",
-        time: timestamp(now),
+        time,
         event,
-        governor: after.name.to_string(),
+        governor,
         id: lease.map(|lease| lease.id.0),
         holder: lease.map(|lease| lease.holder.to_string()),
-        age_seconds: lease.map(|_| millis(aged).as_secs_f64()),
-        capacity: after.limit,
-    };
-    let elapsed = after.now.zip(before.now).and_then(|(after, before)| after.duration_since(before).ok());
-    let mut events = Vec::new();
-    if before.limit != after.limit {
-        events.push(event("resized", None, Duration::ZERO));
+        age_seconds: lease.map(|lease| millis(lease.age).as_secs_f64()),
+        capacity,
     }
-    for (_, lease) in had.iter().filter(|(id, _)| !has.contains_key(id)) {
-        let aged = lease.age + elapsed.unwrap_or_default();
-        let expired = after.ttl.is_some_and(|ttl| aged + NEARLY >= ttl);
-        events.push(event(if expired { "expired" } else { "released" }, Some(lease), aged));
-    }
-    for (_, lease) in has.iter().filter(|(id, _)| !had.contains_key(id)) {
-        events.push(event("acquired", Some(lease), lease.age));
-    }
-    events
 }
 
 fn render(format: Format, event: &Event) -> Result<String, Failure> {

@@ -198,6 +198,18 @@ async fn changes_are_told_as_they_happen() {
     let _expires = site.occupy(b"b").await;
     assert_eq!(next().await["event"], "acquired");
     assert_eq!(next().await["event"], "expired");
+    for verb in [&["evict", "--holder", "*"][..], &["reset"]] {
+        let _evicted = site.occupy(b"c").await;
+        assert_eq!(next().await["event"], "acquired");
+        let args = [&["governor", verb[0], "v-watch", "--force"], &verb[1..]].concat();
+        assert_eq!(run_on(server, &args).await.code, Some(0));
+        let event = next().await;
+        assert_eq!(
+            (event["event"].as_str(), event["holder"].as_str()),
+            (Some("evicted"), Some("c")),
+            "{event:#}"
+        );
+    }
     assert_eq!(run_on(server, &["governor", "edit", "v-watch", "--capacity", "5"]).await.code, Some(0));
     let event = next().await;
     assert_eq!((event["event"].as_str(), event["capacity"].as_u64()), (Some("resized"), Some(5)));

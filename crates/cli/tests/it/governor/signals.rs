@@ -217,7 +217,7 @@ async fn what_nohup_ignores_stays_ignored() {
     let environment: Vec<_> =
         command.as_std().get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect();
     command = tokio::process::Command::new("sh");
-    command.args(["-c", &run]).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    command.args(["-c", &run]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     for (name, value) in environment {
         match value {
             Some(value) => command.env(name, value),
