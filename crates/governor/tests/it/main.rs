@@ -15,6 +15,7 @@ mod interop;
 mod leaks;
 mod loss;
 mod native;
+mod native_r3;
 mod notes;
 mod operations;
 #[path = "../common/peer.rs"]

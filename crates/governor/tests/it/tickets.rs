@@ -133,6 +133,30 @@ async fn who_dies_in_the_queue_delays_the_others_little() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_order_outlasts_a_restart_of_the_server() {
+    let server = server("2.15.1").await;
+    let first = connection(&server.url()).await;
+    let first = NativePool::create_with(&first, &config("T", 1, LONG), ordered()).await.unwrap();
+    let pools = [bind(&server.url()).await, bind(&server.url()).await, bind(&server.url()).await];
+    let mut lease = first.try_acquire(&request("first")).await.unwrap().expect("free");
+    let mut waiters = Vec::new();
+    for (n, pool) in pools.iter().enumerate() {
+        waiters.push(waiting(pool, "w"));
+        tickets(&server, n + 1).await;
+    }
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    // Everybody is back, and hears of the others.
+    sleep(Duration::from_secs(3)).await;
+    assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
+    let mut releaser = first.clone();
+    for (pool, waiter) in pools.iter().zip(waiters) {
+        assert!(soon(releaser.release(&lease)).await.unwrap());
+        (releaser, lease) = (pool.clone(), soon(waiter).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_passes_one_who_waits_for_several_slots() {
     let server = server("2.15.1").await;
     let first = connection(&server.url()).await;
