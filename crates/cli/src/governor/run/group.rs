@@ -43,9 +43,10 @@ impl Group {
         Ok((child, Self { leader, own }))
     }
 
-    /// The terminal tells it of Ctrl-C itself.
-    pub(super) fn shares_our_terminal(&self) -> bool {
-        !self.own
+    /// The terminal tells it of Ctrl-C itself: both are in the group that has the terminal.
+    pub(super) fn hears_the_terminal(&self) -> bool {
+        let foreground = rustix::termios::tcgetpgrp(io::stdin());
+        !self.own && foreground.is_ok_and(|group| group == rustix::process::getpgrp())
     }
 
     /// Sends a signal to every process there is.

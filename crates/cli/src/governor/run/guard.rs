@@ -17,8 +17,9 @@ use super::slot::Slot;
 use super::voice::Voice;
 use crate::governor::args::OnLost;
 
-/// How often it is looked whether there was a gap.
+/// How often it is looked whether there was a gap, and every how many times whether orphans have ended.
 const TICK: Duration = Duration::from_secs(1);
+const REAP: u32 = 10;
 /// How often the last of a killed group is killed again, where it had to be found process by process.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -73,7 +74,7 @@ pub(super) async fn watch(
     // Both are begun once: who looks for a loss now and then would otherwise never come to it.
     let lost = lost(slot);
     tokio::pin!(gone, lost);
-    let mut gaps = Gaps::new();
+    let (mut gaps, mut ticks) = (Gaps::new(), 0);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -88,7 +89,10 @@ pub(super) async fn watch(
             () = at(guard.kill_at) => guard.kill(),
             () = at(guard.warn_at()) => guard.warn(),
             _ = tick.tick() => {
-                group.reap();
+                ticks = (ticks + 1) % REAP;
+                if ticks == 0 {
+                    group.reap();
+                }
                 if let Some(slept) = gaps.after(TICK) {
                     guard.look(slept).await;
                 }
@@ -111,7 +115,7 @@ impl Guard<'_> {
         self.asked = true;
         self.voice.handing_on(signal, self.policy.kill_after);
         // What is typed at the terminal reaches its whole foreground group.
-        let typed = self.group.shares_our_terminal() && [Signal::INT, Signal::QUIT].contains(&signal);
+        let typed = self.group.hears_the_terminal() && [Signal::INT, Signal::QUIT].contains(&signal);
         self.stop((!typed).then_some(signal), Instant::now() + self.policy.kill_after);
     }
 

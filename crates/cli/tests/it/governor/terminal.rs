@@ -239,3 +239,47 @@ async fn stopped_beyond_the_lease_it_ends_the_command_first_thing() {
     assert!(continued.elapsed() < TIDY, "{:?}", continued.elapsed());
     assert!(!is_alive(command));
 }
+
+#[tokio::test]
+async fn in_the_background_nobody_else_tells_the_command() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-background", 1, HOUR).await;
+    // With job control a background command has a group of its own, and still the terminal as its stdin.
+    let command = "sh -c 'echo pid $$; exec sleep 100'";
+    let line =
+        format!("set -m; $SG governor run t-background --kill-after 1h {command} & wait $!; echo code $?");
+    let mut terminal = Terminal::open(server, &line);
+    terminal.until("pid ").await;
+    terminal.until("\n").await;
+    let command = terminal.number("pid ");
+    let stat = std::fs::read_to_string(format!("/proc/{command}/stat")).unwrap();
+    let parent: u32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    kill(parent, "INT").await;
+    terminal.until("code 130").await;
+    let (_, seen) = terminal.ended().await;
+    assert!(!is_alive(command), "{seen}");
+    site.until_active(0, TIDY).await;
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_gone_ends_the_command() {
+    let server = NatsServer::shared().await.unwrap();
+    let site = Site::new(server, "t-gone", 1, HOUR).await;
+    for script in [
+        "echo us $PPID pid $$; exec sleep 100",
+        "trap \"\" HUP; echo us $PPID pid $$; while :; do sleep 0.05; done",
+    ] {
+        let line = format!("exec $SG governor run t-gone --kill-after 500ms sh -c '{script}'");
+        let mut terminal = Terminal::open(server, &line);
+        terminal.until("pid ").await;
+        terminal.until("\n").await;
+        let (us, command) = (terminal.number("us "), terminal.number("pid "));
+        terminal.child.kill().await.unwrap();
+        let closed = Instant::now();
+        while is_alive(us) || is_alive(command) {
+            assert!(closed.elapsed() < LONG, "{script}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        site.until_active(0, TIDY).await;
+    }
+}
