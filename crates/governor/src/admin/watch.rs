@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 use sluicegate_core::{HeldLease, LeaseError, LeaseId};
 use sluicegate_nats::async_nats::Subscriber;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{GovernorAdmin, GovernorView};
 use crate::listener::Revocation;
@@ -89,14 +89,17 @@ impl GovernorWatch {
     pub async fn changes(&mut self) -> Result<Vec<Change>, LeaseError> {
         sleep(self.every).await;
         self.listen().await;
+        let begun = Instant::now();
         let view = self.governor.view().await?;
+        // The leases are read one by one, after the clock.
+        let took = begun.elapsed();
         self.hear();
         let lost = |revoked: &Revoked| gone(&self.seen, &view).any(|lease| !revoked.names(lease.id));
         if self.revocations.is_some() && lost(&self.revoked) {
             sleep(LATE).await;
             self.hear();
         }
-        let changes = changes(&self.seen, &view, &self.revoked);
+        let changes = changes(&self.seen, &view, took, &self.revoked);
         self.seen = view;
         self.revoked = Revoked::default();
         Ok(changes)
@@ -144,7 +147,7 @@ fn gone<'a>(before: &'a GovernorView, after: &GovernorView) -> impl Iterator<Ite
     before.holders.iter().filter(move |lease| !has.contains(&lease.id))
 }
 
-fn changes(before: &GovernorView, after: &GovernorView, revoked: &Revoked) -> Vec<Change> {
+fn changes(before: &GovernorView, after: &GovernorView, took: Duration, revoked: &Revoked) -> Vec<Change> {
     let passed = after.now.zip(before.now).and_then(|(after, before)| after.duration_since(before).ok());
     let mut changes = Vec::new();
     if before.limit != after.limit {
@@ -155,7 +158,7 @@ fn changes(before: &GovernorView, after: &GovernorView, revoked: &Revoked) -> Ve
         lease.age += passed.unwrap_or_default();
         changes.push(match after.ttl {
             _ if revoked.names(lease.id) => Change::Evicted(lease),
-            Some(ttl) if lease.age + NEARLY >= ttl => Change::Expired(lease),
+            Some(ttl) if lease.age + took + NEARLY >= ttl => Change::Expired(lease),
             _ => Change::Released(lease),
         });
     }

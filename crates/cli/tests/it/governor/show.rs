@@ -174,15 +174,14 @@ async fn a_governor_that_does_not_exist_is_said_to() {
 async fn changes_are_told_as_they_happen() {
     let server = NatsServer::shared().await.unwrap();
     let site = Site::new(server, "v-watch", 2, Duration::from_secs(3)).await;
-    let mut command = tool_on(server, &["governor", "view", "v-watch", "--watch", "--format", "ndjson"]);
+    let mut command = tool_on(server, &["governor", "view", "v-watch", "--watch", "--json"]);
     let mut child = command.spawn().unwrap();
     let mut said = lines(&mut child);
     let mut next = async || -> Value {
         let text = timeout(LONG, line(&mut said)).await.unwrap();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     };
-    // It looks before it watches: what it does not see as a change it has seen already.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(next().await["type"], "sluicegate.v1.governor_view", "as it was first seen");
     let lease = site.occupy(b"a").await;
     let event = next().await;
     assert_eq!(

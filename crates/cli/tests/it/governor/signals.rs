@@ -138,12 +138,12 @@ async fn a_signal_that_comes_while_the_slot_is_given_back_keeps_nothing() {
     let proxy = Proxy::start(server.addr()).await.unwrap();
     for times in [1, 2] {
         let mut command =
-            tool_on(server, &["governor", "run", "sig-late", "sh", "-c", "echo ready; read x; exit 4"]);
+            tool_on(server, &["governor", "run", "sig-late", "sh", "-c", "echo $$; read x; exit 4"]);
         let mut child = command.env("NATS_URL", proxy.url()).stdin(Stdio::piped()).spawn().unwrap();
-        assert_eq!(line(&mut lines(&mut child)).await, "ready");
+        let running = pids(&mut lines(&mut child)).await;
         proxy.set_one_way(Direction::ToServer, Fault::Hold);
         drop(child.stdin.take());
-        while proxy.held(Direction::ToServer) == 0 {
+        while is_alive(running[0]) || proxy.held(Direction::ToServer) == 0 {
             sleep(Duration::from_millis(5)).await;
         }
         for _ in 0..times {
