@@ -204,13 +204,16 @@ impl State {
         true
     }
 
-    /// The listener has something else to do.
+    /// This waiter has something else to do than to listen, or than to begin to.
     fn stop_listening(&mut self, ticket: u64) {
         if self.listener == Some(ticket) {
             self.listener = None;
-            if let Some(next) = self.waiters.values().find(|waiter| waiter.stage == Stage::Idle) {
-                next.wake.notify_one();
-            }
+        }
+        // Also when it was not the listener yet: it may be the one that was woken to become it.
+        if self.listener.is_none()
+            && let Some(next) = self.waiters.values().find(|waiter| waiter.stage == Stage::Idle)
+        {
+            next.wake.notify_one();
         }
     }
 
@@ -351,6 +354,40 @@ impl Waiter {
         match self.stage {
             Stage::Credited(credit) => Some(credit),
             Stage::Idle | Stage::Asking(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_listens_though_the_next_listener_was_given_something_else_to_do() {
+        for leaves in [false, true] {
+            let line = WaitQueue::new();
+            let (first, second, third) = (line.enter(), line.enter(), line.enter());
+            assert_eq!(first.next().await, Next::Listen);
+            let mut waiting = pin!(third.next());
+            assert!(timeout(SOON, waiting.as_mut()).await.is_err(), "one listens for all");
+            line.tell(1);
+            // This wakes the second, so that it listens; which it does not come to.
+            assert_eq!(first.next().await, Next::Ask);
+            if leaves {
+                drop(second);
+            } else {
+                line.tell(1);
+                assert_eq!(second.next().await, Next::Ask);
+                second.granted();
+            }
+            first.granted();
+            assert_eq!(timeout(SOON, waiting).await, Ok(Next::Listen), "the third is left alone");
         }
     }
 }
