@@ -17,13 +17,18 @@ pub(crate) async fn measure(place: &Place, effort: Effort, figures: &mut Figures
     let fleet = Fleet::of(100, Duration::from_millis(5), time);
     let four = fleet.clone().in_processes(4);
     let (mut ours, mut processes, mut theirs, mut greedy) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
-    for _ in 0..effort.rounds() {
+    for round in 0..effort.rounds() {
         let names = || fleet.names();
+        // Choria's workers leave slots behind when they are stopped.
+        let guests = [format!("wide-strict-{round}"), format!("wide-greedy-{round}")];
+        for guest in &guests {
+            place.governor(guest, SLOTS, LONG).await;
+        }
         add(&mut ours, &fleet.run(&place.url(), name).await, names(), time);
         add(&mut processes, &four.run(&place.url(), name).await, four.names(), time);
         let go = || (0..fleet.workers).map(|n| format!("go-{n}"));
-        add(&mut theirs, &fleet.of_choria(&place.url(), name, SLOTS).await, go(), time);
-        add(&mut greedy, &fleet.of_choria(&place.url(), name, 0).await, go(), time);
+        add(&mut theirs, &fleet.of_choria(&place.url(), &guests[0], SLOTS).await, go(), time);
+        add(&mut greedy, &fleet.of_choria(&place.url(), &guests[1], 0).await, go(), time);
     }
     let rounds = count(effort.rounds());
     for (who, [rate, starved]) in [("one", ours), ("four", processes)] {

@@ -110,7 +110,8 @@ impl Hints {
         self.ears.values().any(|ear| ear.hears_notes)
     }
 
-    fn wake(&mut self, slots: u32) {
+    /// As many waiting handles learn of one.
+    pub(super) fn wake(&mut self, slots: u32) {
         // One handle alone gets them all: it has them to give to all its callers.
         let told = self.waiting.len().min(slots as usize);
         for n in 0..told {

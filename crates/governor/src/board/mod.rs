@@ -198,6 +198,11 @@ impl Board {
         }
     }
 
+    /// The same, for the handles that wait just now alone.
+    pub(crate) fn tell_waiting(&self, slots: u32) {
+        self.lock().hints.wake(slots);
+    }
+
     /// The stream has that limit; so many more slots than before are free ones.
     pub(crate) fn set_limit(&self, limit: Option<NonZeroU32>) -> u32 {
         let mut state = self.lock();
@@ -283,9 +288,8 @@ impl Board {
         if let (false, Some(cause @ (LossCause::Recreated | LossCause::Deleted))) = (held, loss) {
             return Err(cause);
         }
-        let before = state.leases.get(lease.id()).cloned();
         state.leases.releasing(lease.id());
-        Ok(before)
+        Ok(state.leases.get(lease.id()).cloned())
     }
 
     pub(crate) fn released(&self, id: LeaseId) {

@@ -1,5 +1,6 @@
 //! Tells others of freed slots and ended leases.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,9 @@ use crate::pool::Pool;
 
 /// While nothing says that others wait, that often an answer is asked for.
 const CURIOSITY: Duration = Duration::from_millis(50);
+
+/// How many releases that were left to others are kept in mind.
+const REMEMBERED: usize = 64;
 
 /// How long handing a note to the client may take, which is nothing unless its queue is full.
 const HANDOVER: Duration = Duration::from_millis(20);
@@ -35,6 +39,8 @@ struct State {
     asked: Option<Instant>,
     /// This user may not publish notes.
     denied: bool,
+    /// Releases of a moment ago while nobody waited here and others did elsewhere.
+    left_to_others: VecDeque<u64>,
 }
 
 impl Bell {
@@ -78,6 +84,23 @@ impl Bell {
         self.state().denied
     }
 
+    /// The note of that release is for somebody else, also if it is us who hear it.
+    fn leave_to_others(&self, sequence: u64) {
+        let mut state = self.state();
+        state.left_to_others.truncate(REMEMBERED - 1);
+        state.left_to_others.push_front(sequence);
+    }
+
+    pub(super) fn is_left_to_others(&self, sequence: u64) -> bool {
+        self.state().left_to_others.contains(&sequence)
+    }
+
+    /// Whether it can be learnt that nobody else waits.
+    fn hears_answers(&self) -> bool {
+        let state = self.state();
+        state.inbox.is_some() && !state.denied
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,14 +127,23 @@ impl Pool {
         }
         // The note wakes one of those who wait anywhere, and it may be one of ours.
         let is_heard = self.board.deleted();
-        if !is_heard {
-            self.board.tell(slots);
+        // Nobody waits at this handle, but others do elsewhere: the slot is theirs and not that of our next caller,
+        // unless the answer says that they are gone.
+        let is_theirs = self.bell.hears_answers() && self.line.is_empty() && !self.line.is_open();
+        match (is_heard, is_theirs) {
+            (true, _) => {}
+            (false, true) => self.board.tell_waiting(slots),
+            (false, false) => self.board.tell(slots),
         }
         self.listener.start(self);
         if self.bell.is_denied() {
             return;
         }
-        let reply = self.bell.reply(!self.line.is_open(), if is_heard { slots } else { 0 });
+        if is_theirs {
+            self.bell.leave_to_others(sequence);
+        }
+        let credit = if is_heard || is_theirs { slots } else { 0 };
+        let reply = self.bell.reply(!self.line.is_open(), credit);
         let (subject, note) = (self.bell.release.clone(), Note::new(sequence, slots).write());
         self.post(subject, reply, note).await;
     }

@@ -302,7 +302,9 @@ impl Task {
         if self.notes.source.hear(&self.pool) {
             self.pool.board.hears_notes(self.pool.id, true);
         }
-        let waiting = self.waiting();
+        // Whoever began to wait after our release stands behind those who waited elsewhere.
+        let is_theirs = note.hop == 0 && self.pool.bell.is_left_to_others(note.seq);
+        let waiting = if is_theirs { 0 } else { self.waiting() };
         let used = note.n.min(u32::try_from(waiting).unwrap_or(u32::MAX));
         self.credit(used);
         let reply = message.reply.as_deref().filter(|reply| note::slots_of_reply(reply).is_some());

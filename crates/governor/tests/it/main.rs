@@ -3,6 +3,7 @@
 mod adaptive;
 mod admin;
 mod advisories;
+mod alternate;
 mod choria;
 mod contract;
 mod counting;
