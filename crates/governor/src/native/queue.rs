@@ -17,8 +17,8 @@ pub(super) struct Queue {
     free: u32,
     /// When that, or the order, last changed.
     since: Option<Instant>,
-    /// Attempts that may be made although others are in front.
-    passes: u32,
+    /// Attempts that may be made although others are in front, until that time.
+    passes: Option<(u32, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ impl Queue {
 
     /// The pool said that it is full.
     pub(super) fn refused(&mut self) {
-        (self.free, self.passes) = (0, 0);
+        (self.free, self.passes) = (0, None);
     }
 
     /// Whether anybody but the one with that ticket waits, as far as is known.
@@ -139,7 +139,7 @@ impl Queue {
         let slots = match self.turn(mine, now) {
             Turn::First if self.free > 0 => self.free,
             Turn::Spare(slots) => {
-                self.passes = self.passes.saturating_add(slots);
+                self.passes = Some((slots.saturating_add(self.passes_left(now)), now + STAGGER));
                 slots
             }
             turn => return Err(turn),
@@ -148,10 +148,14 @@ impl Queue {
         Ok(slots)
     }
 
+    fn passes_left(&self, now: Instant) -> u32 {
+        self.passes.map_or(0, |(passes, until)| if now < until { passes } else { 0 })
+    }
+
     /// Whether an attempt may be made now.
     pub(super) fn admits(&mut self, mine: Option<&str>, now: Instant) -> bool {
-        if self.passes > 0 {
-            self.passes -= 1;
+        if let (Some(left), Some((passes, _))) = (self.passes_left(now).checked_sub(1), &mut self.passes) {
+            *passes = left;
             return true;
         }
         matches!(self.turn(mine, now), Turn::First | Turn::Spare(_))
@@ -187,6 +191,9 @@ mod tests {
         assert!(matches!(queue.turn(None, now), Turn::Later(_)), "who has no ticket comes after all");
         assert_eq!(queue.take(Some("b"), now), Ok(1));
         assert!(queue.admits(Some("b"), now) && !queue.admits(Some("b"), now));
+        queue.ring(1, LIMIT, now);
+        assert_eq!(queue.take(Some("b"), now), Ok(1));
+        assert!(!queue.admits(None, now + STAGGER * 2), "what was not used in time is over");
         assert_eq!(queue.take(Some("a"), now), Ok(1));
         assert!(queue.take(Some("a"), now).is_err(), "told once");
         assert!(queue.admits(Some("a"), now), "but the first may ask whenever it likes");
