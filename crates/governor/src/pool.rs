@@ -248,12 +248,29 @@ impl Pool {
             // The server's answer is the note; ours is the answer to the repetition.
             self.stream.delete_telling(sequence, self.bell.release()).await;
         }
-        self.delete(within, told, || self.stream.delete_message(sequence)).await
+        self.delete(within, told, |_| self.stream.delete_message(sequence)).await
+    }
+
+    /// Deletes the message that was sent under that id, as [`delete_message`](Self::delete_message) does. Its number
+    /// may be somebody else's when that is `repeated`: then nothing is deleted.
+    pub(crate) async fn delete_own(
+        &self,
+        sequence: u64,
+        message_id: &str,
+        repeated: bool,
+        within: Duration,
+    ) -> Result<bool, LeaseError> {
+        let told = !repeated && self.bell.is_denied();
+        if told {
+            self.stream.delete_telling(sequence, self.bell.release()).await;
+        }
+        self.delete(within, told, |again| self.stream.delete_own(sequence, message_id, repeated || again))
+            .await
     }
 
     /// The same for all messages on the subjects that match.
     pub(crate) async fn delete_matching(&self, filter: &str, within: Duration) -> Result<bool, LeaseError> {
-        self.delete(within, false, || self.stream.delete_matching(filter)).await
+        self.delete(within, false, |_| self.stream.delete_matching(filter)).await
     }
 
     /// Whether something was deleted. A try whose answer is not known, and that is followed by "gone", counts as ours.
@@ -261,20 +278,22 @@ impl Pool {
         &self,
         within: Duration,
         mut in_doubt: bool,
-        attempt: impl Fn() -> F,
+        attempt: impl Fn(bool) -> F,
     ) -> Result<bool, LeaseError>
     where
         F: Future<Output = Deleted>,
     {
         let give_up = later(tokio::time::Instant::now(), within);
         let mut delays = crate::backoff::resolving();
+        let mut repeated = false;
         loop {
-            match attempt().await {
+            match attempt(repeated).await {
                 Deleted::Done => return Ok(true),
                 Deleted::Gone => return Ok(in_doubt),
                 Deleted::NoStream => return Ok(false),
                 Deleted::Failed { error, unanswered } => {
                     in_doubt |= unanswered;
+                    repeated = true;
                     let pause = delays.next().unwrap_or(crate::backoff::LONGEST);
                     let again = matches!(error.kind(), LeaseErrorKind::Transient | LeaseErrorKind::Unknown);
                     if !again || tokio::time::Instant::now() + pause >= give_up {

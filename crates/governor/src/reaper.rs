@@ -72,7 +72,7 @@ async fn resolve(pool: &Arc<Pool>, mut attempt: Attempt) -> bool {
             Answer::Stored { .. } | Answer::Landed if attempt.weight > NonZeroU32::MIN => {
                 return remove_matching(pool, &attempt, &batch::all_entries(&attempt.subject), end).await;
             }
-            Answer::Stored { sequence, .. } => return remove(pool, sequence, end).await,
+            Answer::Stored { sequence, .. } => return remove(pool, &attempt, sequence, end).await,
             // One connection carried all tries: the first came before this one, and it was not stored.
             Answer::Full if attempt.link.is(&Link::of(pool.stream.connection())) => return true,
             Answer::Full => {
@@ -107,13 +107,13 @@ fn is_final(error: &LeaseError) -> bool {
 }
 
 /// Frees a slot that was found.
-async fn remove(pool: &Arc<Pool>, sequence: u64, end: Instant) -> bool {
-    until_removed(pool, sequence, 1, end, || pool.stream.delete_message(sequence)).await
+async fn remove(pool: &Arc<Pool>, attempt: &Attempt, sequence: u64, end: Instant) -> bool {
+    until_removed(pool, sequence, 1, end, |again| pool.stream.delete_own(sequence, &attempt.id, again)).await
 }
 
 /// Frees several at once.
 async fn remove_matching(pool: &Arc<Pool>, attempt: &Attempt, filter: &str, end: Instant) -> bool {
-    until_removed(pool, 0, attempt.weight.get(), end, || pool.stream.delete_matching(filter)).await
+    until_removed(pool, 0, attempt.weight.get(), end, |_| pool.stream.delete_matching(filter)).await
 }
 
 async fn until_removed<F>(
@@ -121,14 +121,15 @@ async fn until_removed<F>(
     sequence: u64,
     slots: u32,
     end: Instant,
-    attempt: impl Fn() -> F,
+    attempt: impl Fn(bool) -> F,
 ) -> bool
 where
     F: Future<Output = Deleted>,
 {
     let mut delays = backoff::resolving();
+    let mut repeated = false;
     while Instant::now() < end {
-        match attempt().await {
+        match attempt(std::mem::replace(&mut repeated, true)).await {
             Deleted::Done => {
                 pool.gave_back(sequence, slots).await;
                 return true;
@@ -146,7 +147,7 @@ async fn search(pool: &Arc<Pool>, attempt: &Attempt, end: Instant) -> bool {
     let mut delays = backoff::resolving();
     while Instant::now() < end {
         match find(pool, attempt).await {
-            Ok(Some(sequence)) => return remove(pool, sequence, end).await,
+            Ok(Some(sequence)) => return remove(pool, attempt, sequence, end).await,
             Ok(None) => return true,
             Err(error) if error.kind() == LeaseErrorKind::NotFound => return true,
             Err(error) if is_final(&error) => return false,

@@ -161,6 +161,24 @@ impl Stream {
         }
     }
 
+    /// The same for the message that was sent under that id. If the request is `repeated`, the number may be somebody
+    /// else's by now, in a stream that was made anew: then nothing is deleted.
+    pub(crate) async fn delete_own(&self, sequence: u64, message_id: &str, repeated: bool) -> Deleted {
+        if repeated {
+            match self.get(GetMessage::Sequence { seq: sequence }).await {
+                Ok(None) => return Deleted::Gone,
+                Ok(Some(message)) if message.header("Nats-Msg-Id") != Some(message_id) => {
+                    return Deleted::NoStream;
+                }
+                Err(error) if error.kind() == LeaseErrorKind::NotFound => return Deleted::NoStream,
+                Err(error) if error.is_transient() => return Deleted::Failed { error, unanswered: false },
+                // Who may not look can only try.
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+        self.delete_message(sequence).await
+    }
+
     /// Deletes all messages on the subjects that match, at once.
     pub(crate) async fn delete_matching(&self, filter: &str) -> Deleted {
         match self.api::<Purged>("PURGE", &PurgeSubject { filter }).await {

@@ -29,7 +29,7 @@ pub(crate) struct Live {
     /// It was told that renewals are missed.
     missed: bool,
     /// Its holder gives it back: that it disappears is no loss.
-    releasing: bool,
+    pub(crate) releasing: bool,
     /// Somebody says that it was ended.
     rumour: Option<Rumour>,
     /// It was there at that time, or later.

@@ -288,8 +288,9 @@ impl Board {
         if let (false, Some(cause @ (LossCause::Recreated | LossCause::Deleted))) = (held, loss) {
             return Err(cause);
         }
+        let before = state.leases.get(lease.id()).cloned();
         state.leases.releasing(lease.id());
-        Ok(state.leases.get(lease.id()).cloned())
+        Ok(before)
     }
 
     pub(crate) fn released(&self, id: LeaseId) {

@@ -247,7 +247,10 @@ impl LeasePool for CampaignPool {
         let (pool, id) = (&self.0.pool, lease.id());
         let Ok(live) = pool.board.releasing(lease) else { return Ok(false) };
         let within = lease.remaining().min(pool.options.resolve_for);
-        let freed = pool.delete_message(id.0, live.is_some(), within).await?;
+        let freed = match &live {
+            Some(live) => pool.delete_own(id.0, &live.message_id, live.releasing, within).await?,
+            None => pool.delete_message(id.0, false, within).await?,
+        };
         pool.board.released(id);
         if freed {
             pool.gave_back(id.0, 1).await;

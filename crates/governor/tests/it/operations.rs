@@ -8,10 +8,11 @@ use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use sluicegate_core::{LeaseErrorKind, LeasePool, LeasePoolAdmin, LossCause};
 use sluicegate_governor::{
-    CampaignPool, Force, Governor, GovernorAdmin, GovernorErrorKind, Grant, NativePool, Permit, Released,
+    CampaignPool, Force, Governor, GovernorAdmin, GovernorErrorKind, Grant, NativePool, Permit, PoolOptions,
+    Released,
 };
 use sluicegate_nats::Connection;
-use sluicegate_testkit::server::NatsServer;
+use sluicegate_testkit::server::{Direction, Fault, NatsServer, Proxy};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -270,6 +271,43 @@ async fn who_finds_a_stream_made_anew_tells_the_others_also_where_nobody_hears_o
     api(&around, "INFO", Value::Null).await;
     assert!(deletions.next().now_or_never().is_none(), "nothing is sent for the old stream");
     assert_eq!(stored(&around, "GOVERNOR_T").await, 4, "somebody's slots are still taken");
+}
+
+#[tokio::test]
+async fn a_repeated_release_frees_nobody_in_a_stream_that_was_made_anew_meanwhile() {
+    let server = server("2.15.1").await;
+    let around = connection(&server.url()).await;
+    create_as_choria(&around, "T", 5, LONG).await;
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let through = connection(&proxy.url()).await;
+    let options = PoolOptions::default().request_timeout(SECOND / 2);
+    let pool = CampaignPool::bind_with(&through, "T", options).await.unwrap();
+    let lease = pool.try_acquire(&request("old")).await.unwrap().expect("free");
+    assert_eq!(lease.id().0, 1, "an unseeded stream");
+
+    // The first request for the deletion never arrives.
+    proxy.set_one_way(Direction::ToServer, Fault::Hold);
+    let releasing = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.release(&lease).await }
+    });
+    let begin = Instant::now();
+    while proxy.held(Direction::ToServer) == 0 {
+        assert!(begin.elapsed() < SOON, "the request is on its way");
+        sleep(MS).await;
+    }
+    let mut deletions = overhear(&server.url(), "$JS.API.STREAM.MSG.DELETE.GOVERNOR_T").await;
+    api(&around, "STREAM.DELETE.GOVERNOR_T", Value::Null).await;
+    create_as_choria(&around, "T", 5, LONG).await;
+    around.client().request("mcollective.governor.T", "somebody".into()).await.unwrap();
+    proxy.set(Fault::Close);
+    sleep(SECOND / 4).await;
+    proxy.set(Fault::Pass);
+
+    assert!(!soon(releasing).await.unwrap().unwrap(), "it was gone");
+    api(&around, "INFO", Value::Null).await;
+    assert!(deletions.next().now_or_never().is_none(), "nothing is sent for the old stream");
+    assert_eq!(stored(&around, "GOVERNOR_T").await, 1, "somebody's slot is still taken");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
