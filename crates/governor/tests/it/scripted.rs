@@ -1,5 +1,6 @@
 //! Every answer that servers are known to give, in the shapes of several versions and in some of none.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
@@ -369,11 +370,29 @@ async fn each_answer_to_a_release_is_what_it_means() {
     ] {
         let told = answers.clone();
         let mut tries = answers.into_iter();
-        let fake = governor("2.15.1", no_campaign, move |asked| {
-            (asked.verb() == Some("MSG.DELETE")).then(|| match tries.next().expect("not more tries") {
+        let id = Arc::new(Mutex::new(String::new()));
+        let campaign = {
+            let id = Arc::clone(&id);
+            move |asked: &Asked, n| {
+                *id.lock().unwrap() = asked.header("Nats-Msg-Id").expect("has an id").to_owned();
+                no_campaign(asked, n)
+            }
+        };
+        let fake = governor("2.15.1", campaign, move |asked| match asked.verb()? {
+            "MSG.DELETE" => Some(match tries.next().expect("not more tries") {
                 silence if silence.is_empty() => Says::Nothing,
                 answer => answer.into(),
-            })
+            }),
+            // Who repeats a deletion looks whose number it is by now: still ours.
+            "MSG.GET" => {
+                let hdrs =
+                    STANDARD.encode(format!("NATS/1.0\r\nNats-Msg-Id: {}\r\n\r\n", id.lock().unwrap()));
+                Some(
+                    format!(r#"{{"message":{{"seq":3,"hdrs":"{hdrs}","time":"2026-11-22T00:49:02Z"}}}}"#)
+                        .into(),
+                )
+            }
+            _ => None,
         })
         .await;
         let pool = pool(&fake).await;
