@@ -26,7 +26,8 @@ use crate::{GovernorConfig, GovernorName, LifecycleKind, PoolOptions, lifecycle,
 /// A [`LeasePool`] that is wire-compatible with choria's governor: one stream, one message a lease.
 ///
 /// A value is one process's handle on the governor; `clone` shares it, [`bind`](Self::bind) makes another one.
-/// Handles of one process on one governor tell each other of freed slots and lost leases.
+/// Handles of one connection on one governor tell each other of freed slots and lost leases; others are told through
+/// the server, as other processes are.
 ///
 /// Leases cannot be renewed, and there are no weights: a lease ends with the governor's time to live at the latest.
 /// When the last clone is dropped, abandoned attempts are still resolved for a few seconds by tasks of the runtime

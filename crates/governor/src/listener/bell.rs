@@ -21,6 +21,9 @@ const CURIOSITY: Duration = Duration::from_millis(50);
 /// How many releases that were left to others are kept in mind.
 const REMEMBERED: usize = 64;
 
+/// After so many notes in a row that came back to us, nobody else seems to wait.
+const ALONE: u32 = 8;
+
 /// How long handing a note to the client may take, which is nothing unless its queue is full.
 const HANDOVER: Duration = Duration::from_millis(20);
 
@@ -41,6 +44,9 @@ struct State {
     denied: bool,
     /// Releases of a moment ago while nobody waited here and others did elsewhere.
     left_to_others: VecDeque<u64>,
+    /// How many of our notes came back to us since one that did not, and when the last of them did.
+    own: u32,
+    heard_own: Option<Instant>,
 }
 
 impl Bell {
@@ -73,6 +79,26 @@ impl Bell {
     /// Whether that is our place for answers.
     pub(super) fn is_ours(&self, reply: &str) -> bool {
         self.state().inbox.as_deref().is_some_and(|inbox| reply.starts_with(inbox))
+    }
+
+    /// A note of ours came back to us.
+    pub(super) fn hear_own(&self) {
+        let mut state = self.state();
+        state.own = state.own.saturating_add(1);
+        state.heard_own = Some(Instant::now());
+    }
+
+    /// Somebody else waits.
+    pub(super) fn hear_other(&self) {
+        self.state().own = 0;
+    }
+
+    /// Nobody else was seen to wait for a slot for quite some notes, the last of which is of a moment ago: those of
+    /// ours who wait can be told without the detour. Whoever begins to wait elsewhere is heard of with the next note.
+    fn are_others_absent(&self) -> bool {
+        let state = self.state();
+        let fresh = |heard: Instant| heard.elapsed() < CURIOSITY;
+        state.own >= ALONE && state.heard_own.is_some_and(fresh)
     }
 
     pub(super) fn set_denied(&self, denied: bool) {
@@ -127,6 +153,10 @@ impl Pool {
         }
         // The note wakes one of those who wait anywhere, and it may be one of ours.
         let is_heard = self.board.deleted();
+        if is_heard && slots as usize <= self.line.len() && self.bell.are_others_absent() {
+            self.board.credit(self.id, slots);
+            return;
+        }
         // Nobody waits at this handle, but others do elsewhere: the slot is theirs and not that of our next caller,
         // unless the answer says that they are gone.
         let is_theirs = self.bell.hears_answers() && self.line.is_empty() && !self.line.is_open();
@@ -216,6 +246,22 @@ mod tests {
             let bell = Bell::new(stream);
             assert_eq!((bell.release.as_str(), bell.revocation.as_str()), ("_GOV.rel.T", "_GOV.rev.T"));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_are_absent_for_a_moment_after_many_notes_that_nobody_else_heard() {
+        let bell = Bell::new("GOVERNOR_T");
+        for _ in 0..ALONE {
+            assert!(!bell.are_others_absent());
+            bell.hear_own();
+        }
+        assert!(bell.are_others_absent());
+        tokio::time::advance(CURIOSITY).await;
+        assert!(!bell.are_others_absent(), "that has to be seen again");
+        bell.hear_own();
+        assert!(bell.are_others_absent());
+        bell.hear_other();
+        assert!(!bell.are_others_absent());
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ pub(super) struct Note {
     pub(super) seq: u64,
     /// How many slots became free.
     pub(super) n: u32,
-    /// Passed on by somebody who could not use it.
+    /// How often it was passed on by somebody who could not use it.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) hop: u8,
 }
@@ -52,7 +52,7 @@ impl Note {
             _ => 0,
         };
         let n = u32::try_from(n).unwrap_or(u32::MAX).min(most);
-        let hop = u8::from(heard.hop.is_some_and(|hop| hop > 0));
+        let hop = u8::try_from(heard.hop.unwrap_or(0)).unwrap_or(u8::MAX);
         (n > 0).then(|| Self { seq: heard.seq.unwrap_or(0), n, hop })
     }
 
@@ -162,7 +162,7 @@ mod tests {
             (r#"{"seq":7,"n":1}"#, Some((1, 0))),
             (r#"{"seq":7}"#, Some((1, 0))),
             (r#"{"hop":1,"n":3,"seq":7,"further":{}}"#, Some((3, 1))),
-            (r#"{"seq":7,"n":18446744073709551615,"hop":255}"#, Some((10, 1))),
+            (r#"{"seq":7,"n":18446744073709551615,"hop":256}"#, Some((10, 255))),
             (
                 r#"{"type":"io.nats.jetstream.api.v1.stream_msg_delete_response","success":true}"#,
                 Some((1, 0)),

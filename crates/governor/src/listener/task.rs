@@ -23,6 +23,9 @@ use crate::pool::Pool;
 /// One of the processes that share this name hears each release note.
 const QUEUE_GROUP: &str = "sluicegate";
 
+/// How often a note is passed on. Many may have ceased to wait a moment ago, and each of them leaves as it does so.
+const HOPS: u8 = 8;
+
 /// How long newcomers stand back when others wait elsewhere.
 const CONTENDED: Duration = Duration::from_secs(1);
 
@@ -308,18 +311,20 @@ impl Task {
         let used = note.n.min(u32::try_from(waiting).unwrap_or(u32::MAX));
         self.credit(used);
         let reply = message.reply.as_deref().filter(|reply| note::slots_of_reply(reply).is_some());
-        if used > 0
-            && let Some(reply) = reply
-            && !self.pool.bell.is_ours(reply)
-        {
-            self.pool.post(reply.into(), None, note::answer(waiting)).await;
+        match reply {
+            Some(reply) if self.pool.bell.is_ours(reply) && note.hop == 0 => self.pool.bell.hear_own(),
+            Some(reply) if used > 0 => self.pool.post(reply.into(), None, note::answer(waiting)).await,
+            _ => {}
+        }
+        if note.hop > 0 {
+            self.pool.bell.hear_other();
         }
         let rest = note.n - used;
-        if rest > 0 && note.hop == 0 {
-            // So that it does not come back to us.
+        if rest > 0 && note.hop < HOPS {
+            // So that it does not come back to us, nor to anybody else who had it.
             self.listener().slots.is_over();
             self.hear_no_notes().await;
-            let passed_on = Note { n: rest, hop: 1, ..note };
+            let passed_on = Note { n: rest, hop: note.hop + 1, ..note };
             let subject = self.pool.bell.release().clone();
             self.pool.post(subject, reply.map(str::to_owned), passed_on.write()).await;
             if used > 0 && self.hear_notes().await.is_err() {
@@ -335,6 +340,7 @@ impl Task {
             self.pool.line.open();
             self.credit(slots.min(self.pool.board.most()));
         } else {
+            self.pool.bell.hear_other();
             self.pool.line.hold_back(CONTENDED);
         }
     }

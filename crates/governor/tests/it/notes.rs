@@ -147,6 +147,33 @@ async fn a_note_is_answered_by_who_can_use_it_and_passed_on_once_by_who_cannot()
     assert_eq!(body(&next(&mut notes).await), json!({"seq": 2, "n": 1, "hop": 1}));
     send(json!({"seq": 3}), "reply._gov.10").await;
     assert_eq!(body(&next(&mut notes).await), json!({"seq": 3}), "and nobody passes on what nobody hears");
+
+    // It ends, however many could not use it.
+    let waiter = wait(&waiting);
+    standing(&waiting, 1).await;
+    next(&mut campaigns).await;
+    soon(async {
+        // Until it is heard again.
+        loop {
+            send(json!({"seq": 4}), "reply._gov.11").await;
+            if tokio::time::timeout(Duration::from_millis(50), answers.next()).await.is_ok() {
+                return;
+            }
+        }
+    })
+    .await;
+    waiter.abort();
+    soon(async {
+        while !waiting.line().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    send(json!({"seq": 5, "n": 1, "hop": 8}), "reply._gov.12").await;
+    soon(async { while body(&next(&mut notes).await)["seq"] != json!(5) {} }).await;
+    api(&shared().await, "INFO", Value::Null).await;
+    let further = tokio::time::timeout(Duration::from_millis(1), notes.next()).await;
+    assert!(further.is_err(), "{further:?}");
 }
 
 #[tokio::test]
