@@ -7,10 +7,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sluicegate_core::{LeaseErrorKind, LeaseId, LeasePool, LeasePoolAdmin};
-use sluicegate_governor::{CampaignPool, Filter, Force, GovernorAdmin, NativePool, PoolOptions, Wire};
+use sluicegate_governor::{
+    CampaignPool, Filter, Force, GovernorAdmin, GovernorEvent, NativePool, PoolOptions, Wire,
+};
 
 use crate::fake::{Asked, Fake, Says};
-use crate::support::{LONG, config, request, slots, soon};
+use crate::support::{LONG, config, request, slots, soon, watched};
 
 const CAMPAIGN: &str = "$GOVERNOR.campaign.T";
 const UNCONFIRMED: Duration = Duration::from_millis(300);
@@ -722,4 +724,22 @@ async fn native_answers_are_what_they_mean() {
     let lease = soon(pool.try_acquire(&request("h"))).await.unwrap().expect("granted");
     let error = soon(pool.renew(&lease)).await.unwrap_err();
     assert_eq!(error.kind(), LeaseErrorKind::Lost, "{error}");
+}
+
+#[tokio::test]
+async fn writes_without_answers_while_the_stream_is_there_are_told_of_once() {
+    let fake = governor("2.15.1", |_, _| Says::Nothing, no_call).await;
+    let (observer, mut events) = watched();
+    let options =
+        PoolOptions::default().request_timeout(UNCONFIRMED).resolve_for(UNCONFIRMED * 5).observer(observer);
+    let pool = soon(CampaignPool::bind_with(&fake.connection().await, "T", options)).await.unwrap();
+    for _ in 0..2 {
+        let error = soon(pool.try_acquire(&request("a"))).await.unwrap_err();
+        assert_eq!(error.kind(), LeaseErrorKind::Unknown, "{error}");
+    }
+    let mut degraded = 0;
+    while let Ok(event) = events.try_recv() {
+        degraded += usize::from(matches!(event, GovernorEvent::Degraded { .. }));
+    }
+    assert_eq!(degraded, 1);
 }
