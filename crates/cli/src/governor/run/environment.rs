@@ -49,9 +49,8 @@ fn is_secret(name: &str, value: &OsString) -> bool {
     let value = value.to_string_lossy();
     let points = ["file://", "env://", "op://", "nsc://"].iter().any(|scheme| value.starts_with(scheme));
     match name {
-        "NATS_PASSWORD" | "NATS_TOKEN" | "NATS_JWT" | "NATS_SEED" => !points,
-        // Without a password it is a token.
-        "NATS_USER" => !points && std::env::var_os("NATS_PASSWORD").is_none(),
+        // A user without a password, which would be left, is a token.
+        "NATS_USER" | "NATS_PASSWORD" | "NATS_TOKEN" | "NATS_JWT" | "NATS_SEED" => !points,
         "NATS_CREDS" | "NATS_NKEY" => value.starts_with("data:"),
         "NATS_URL" => value.contains('@'),
         _ => false,
@@ -67,6 +66,7 @@ mod tests {
         for (name, value, secret) in [
             ("NATS_PASSWORD", "canary", true),
             ("NATS_TOKEN", "canary", true),
+            ("NATS_USER", "canary", true),
             ("NATS_TOKEN", "file:///run/secrets/token", false),
             ("NATS_CREDS", "/etc/app.creds", false),
             ("NATS_CREDS", "data:;base64,Y2FuYXJ5", true),

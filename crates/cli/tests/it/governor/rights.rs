@@ -132,3 +132,39 @@ async fn without_a_server_every_verb_says_so() {
         assert_eq!(told.error()["code"], "unreachable");
     }
 }
+
+#[tokio::test]
+async fn no_output_has_a_secret() {
+    let users = r#"authorization { users = [{ user: "u", password: "canary-8e21" }] }"#;
+    let server = NatsServer::builder().config(users).start().await.unwrap();
+    let url = server.url().replace("nats://", "nats://u:canary-8e21@");
+    let ways: [(&[&str], &[(&str, &str)]); 3] = [
+        (&["--user", "u", "--password", "canary-8e21"], &[]),
+        (&[], &[("NATS_USER", "u"), ("NATS_PASSWORD", "canary-8e21")]),
+        (&[], &[("NATS_URL", &url)]),
+    ];
+    let verbs: [&[&str]; 10] = [
+        &["add", "x", "2", "1h"],
+        &["edit", "x", "--capacity", "3"],
+        &["ls"],
+        &["view", "x"],
+        &["wait", "x"],
+        &["hold", "x"],
+        &["run", "x", "sh", "-c", "env; tr '\\0' ' ' < /proc/$$/cmdline"],
+        &["evict", "x", "1", "-f"],
+        &["reset", "x", "-f"],
+        &["rm", "x", "-f"],
+    ];
+    for (flags, environment) in ways {
+        for verb in verbs {
+            let head = ["governor", "-vv", "--trace", "--json"];
+            let mut command = tool_on(&server, &[&head[..], flags, verb].concat());
+            let told = ended(command.envs(environment.iter().copied()).spawn().unwrap()).await;
+            let expected = if verb[0] == "evict" { 1 } else { 0 };
+            assert_eq!(told.code, Some(expected), "{verb:?}: {told:#?}");
+            let all = format!("{}{}", told.stdout, told.stderr);
+            assert!(!all.contains("canary-8e21"), "{verb:?}: {told:#?}");
+            assert!(told.stderr.contains("$JS.API.STREAM."), "the trace is on: {verb:?}: {told:#?}");
+        }
+    }
+}
