@@ -138,11 +138,10 @@ async fn no_output_has_a_secret() {
     let users = r#"authorization { users = [{ user: "u", password: "canary-8e21" }] }"#;
     let server = NatsServer::builder().config(users).start().await.unwrap();
     let url = server.url().replace("nats://", "nats://u:canary-8e21@");
-    let ways: [(&[&str], &[(&str, &str)]); 3] = [
-        (&["--user", "u", "--password", "canary-8e21"], &[]),
-        (&[], &[("NATS_USER", "u"), ("NATS_PASSWORD", "canary-8e21")]),
-        (&[], &[("NATS_URL", &url)]),
-    ];
+    let by_flags: &[&str] = &["--user", "u", "--password", "canary-8e21"];
+    let by_environment: &[(&str, &str)] = &[("NATS_USER", "u"), ("NATS_PASSWORD", "canary-8e21")];
+    let by_url: &[(&str, &str)] = &[("NATS_URL", &url)];
+    let ways = [(by_flags, &[][..]), (&[], by_environment), (&[], by_url)];
     let verbs: [&[&str]; 10] = [
         &["add", "x", "2", "1h"],
         &["edit", "x", "--capacity", "3"],
