@@ -81,13 +81,16 @@ async fn main() -> Outcome {
     let orders: Orders = serde_json::from_str(&std::env::args().nth(1).unwrap_or_default())?;
     let settings = Settings::from_url(&orders.url)?
         .with_supervision(Supervision::default().ping_interval(Duration::from_secs(2)));
-    let connection = connect(&settings).await?;
+    let connection = patiently(async || connect(&settings).await).await?;
     match orders.role {
         Role::Make => make(&connection, &orders).await,
         Role::Work => work(&connection, orders).await,
         Role::Admin => {
             let journal = Journal::stdout(&orders.process);
-            let governor = GovernorAdmin::bind_on(&connection, &orders.governor, orders.wire()).await?;
+            let governor = patiently(async || {
+                GovernorAdmin::bind_on(&connection, &orders.governor, orders.wire()).await
+            })
+            .await?;
             let stop = CancellationToken::new();
             let working = admin::run(governor, orders, journal.clone(), stop.clone());
             let (told, ()) = tokio::join!(listen(&stop, |_| {}), working);
@@ -98,18 +101,25 @@ async fn main() -> Outcome {
     }
 }
 
-async fn make(connection: &Connection, orders: &Orders) -> Outcome {
-    let config = GovernorConfig::try_new(&orders.governor, orders.limit, orders.ttl())?
-        .wire(orders.wire())
-        .replicas(orders.replicas);
+/// Workers also start while something is broken.
+async fn patiently<T, E: Into<Box<dyn Error + Send + Sync>>>(
+    call: impl AsyncFn() -> Result<T, E>,
+) -> Outcome<T> {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        match GovernorAdmin::ensure(connection, &config).await {
-            Ok(_) => return Ok(()),
+        match call().await {
+            Ok(done) => return Ok(done),
             Err(error) if Instant::now() > give_up => return Err(error.into()),
             Err(_) => sleep(Duration::from_millis(250)).await,
         }
     }
+}
+
+async fn make(connection: &Connection, orders: &Orders) -> Outcome {
+    let config = GovernorConfig::try_new(&orders.governor, orders.limit, orders.ttl())?
+        .wire(orders.wire())
+        .replicas(orders.replicas);
+    patiently(async || GovernorAdmin::ensure(connection, &config).await).await.map(drop)
 }
 
 async fn work(connection: &Connection, orders: Orders) -> Outcome {
@@ -162,22 +172,16 @@ impl Bound {
     }
 }
 
-/// Workers also start while something is broken.
 async fn bind(connection: &Connection, name: &str, native: bool, options: PoolOptions) -> Outcome<Bound> {
-    let give_up = Instant::now() + PATIENCE;
-    loop {
+    patiently(async || {
         let options = options.clone();
-        let bound = if native {
+        if native {
             NativePool::bind_with(connection, name, options).await.map(Bound::Native)
         } else {
             CampaignPool::bind_with(connection, name, options).await.map(Bound::Campaign)
-        };
-        match bound {
-            Ok(bound) => return Ok(bound),
-            Err(error) if Instant::now() > give_up => return Err(error.into()),
-            Err(_) => sleep(Duration::from_millis(250)).await,
         }
-    }
+    })
+    .await
 }
 
 /// Does what it is told until it is told to stop, or nobody is left who could tell.

@@ -222,7 +222,17 @@ async fn settle(
     loop {
         let sent = if unanswered { Instant::now() } else { attempt.first_send };
         *tries += 1;
-        let error = match attempt.send(pool).await {
+        let answer = attempt.send(pool).await;
+        match &answer {
+            Answer::Full => pool.refusals.refused(pool, &attempt.id),
+            Answer::Stored { .. } | Answer::Landed => {}
+            Answer::Refused(_) => {
+                pool.refusals.trouble(pool);
+                pool.refusals.refused(pool, &attempt.id);
+            }
+            _ => pool.refusals.trouble(pool),
+        }
+        let error = match answer {
             // This very try was stored, so its time to live counts from here.
             Answer::Stored { duplicate: false, .. } if attempt.is_over(sent) => return Ok(Settled::Stale),
             Answer::Stored { sequence, duplicate: false } => {

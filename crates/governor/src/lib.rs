@@ -21,6 +21,7 @@ mod native;
 mod pool;
 mod protocol;
 mod reaper;
+mod refusals;
 mod stream;
 #[cfg(feature = "tower")]
 mod tower;

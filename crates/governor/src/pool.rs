@@ -17,6 +17,7 @@ use crate::board::{Board, Floor, HandleId, Identity, Live};
 use crate::event::{Emitter, GovernorEvent};
 use crate::listener::{Bell, Listener};
 use crate::protocol::Protocol;
+use crate::refusals::Refusals;
 use crate::stream::{Deleted, Stream};
 use crate::wire::StreamInfo;
 
@@ -65,6 +66,7 @@ pub(crate) struct Pool {
     pub(crate) runtime: Runtime,
     pub(crate) tasks: TaskTracker,
     pub(crate) reaping: Semaphore,
+    pub(crate) refusals: Refusals,
     /// The last handle is gone: come to an end.
     pub(crate) hurry: CancellationToken,
     subject: RwLock<Arc<str>>,
@@ -103,6 +105,7 @@ impl Pool {
             runtime: Runtime::current(),
             tasks: TaskTracker::new(),
             reaping: Semaphore::new(REAPING),
+            refusals: Refusals::default(),
             hurry: CancellationToken::new(),
             subject: RwLock::new(facts.subject.into()),
             closed: AtomicBool::new(false),
@@ -131,6 +134,7 @@ impl Pool {
             tracing::debug!(stream = &**self.stream.name(), lost = lost.len(), "leases of the old stream");
             self.emit(&GovernorEvent::EpochChanged { incarnation: self.board.incarnation() });
         }
+        self.refusals.replicated(info.config.replicas() > 1);
         // A configuration that is no governor's shows in the next attempt's answer.
         let Ok(facts) = (self.wire.read)(&info.config) else { return false };
         self.board.set_limit(facts.limit);

@@ -28,25 +28,30 @@ pub(crate) fn resolve_later(pool: &Arc<Pool>, attempt: Attempt, delay: Duration)
     let task = {
         let pool = Arc::clone(pool);
         async move {
-            let hurry = pool.hurry.clone();
             let resolve = async {
                 sleep(delay).await;
                 resolve(&pool, attempt).await
             };
-            let hurried = async {
-                hurry.cancelled().await;
-                sleep(GRACE).await;
-            };
-            let resolved = tokio::select! {
-                biased;
-                resolved = resolve => resolved,
-                () = hurried => false,
-            };
+            let resolved = unless_hurried(&pool, resolve).await.unwrap_or(false);
             pool.emit(&GovernorEvent::Leaked { resolved });
         }
     };
     // A runtime that is shutting down drops the task: then the slot expires.
     drop(pool.tasks.spawn_on(task, &pool.runtime));
+}
+
+/// Waits for it, but not for long once the last handle of the pool is gone.
+pub(crate) async fn unless_hurried<T>(pool: &Pool, what: impl Future<Output = T>) -> Option<T> {
+    let hurry = pool.hurry.clone();
+    let hurried = async {
+        hurry.cancelled().await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        done = what => Some(done),
+        () = hurried => None,
+    }
 }
 
 /// Whether it is certain that no slot is left of this attempt.
@@ -68,11 +73,16 @@ async fn resolve(pool: &Arc<Pool>, mut attempt: Attempt) -> bool {
             let Ok(_slot) = pool.reaping.acquire().await else { return false };
             attempt.send(pool).await
         };
+        match &answer {
+            Answer::Full => pool.refusals.refused(pool, &attempt.id),
+            Answer::Stored { .. } | Answer::Landed => {}
+            _ => pool.refusals.trouble(pool),
+        }
         match answer {
             Answer::Stored { .. } | Answer::Landed if attempt.weight > NonZeroU32::MIN => {
                 return remove_matching(pool, &attempt, &batch::all_entries(&attempt.subject), end).await;
             }
-            Answer::Stored { sequence, .. } => return remove(pool, &attempt, sequence, end).await,
+            Answer::Stored { sequence, .. } => return remove(pool, &attempt.id, sequence, end).await,
             // One connection carried all tries: the first came before this one, and it was not stored.
             Answer::Full if attempt.link.is(&Link::of(pool.stream.connection())) => return true,
             Answer::Full => {
@@ -102,13 +112,13 @@ async fn resolve(pool: &Arc<Pool>, mut attempt: Attempt) -> bool {
     false
 }
 
-fn is_final(error: &LeaseError) -> bool {
+pub(crate) fn is_final(error: &LeaseError) -> bool {
     !matches!(error.kind(), LeaseErrorKind::Transient | LeaseErrorKind::Unknown)
 }
 
 /// Frees a slot that was found.
-async fn remove(pool: &Arc<Pool>, attempt: &Attempt, sequence: u64, end: Instant) -> bool {
-    until_removed(pool, sequence, 1, end, |again| pool.stream.delete_own(sequence, &attempt.id, again)).await
+pub(crate) async fn remove(pool: &Arc<Pool>, id: &str, sequence: u64, end: Instant) -> bool {
+    until_removed(pool, sequence, 1, end, |again| pool.stream.delete_own(sequence, id, again)).await
 }
 
 /// Frees several at once.
@@ -147,7 +157,7 @@ async fn search(pool: &Arc<Pool>, attempt: &Attempt, end: Instant) -> bool {
     let mut delays = backoff::resolving();
     while Instant::now() < end {
         match find(pool, attempt).await {
-            Ok(Some(sequence)) => return remove(pool, attempt, sequence, end).await,
+            Ok(Some(sequence)) => return remove(pool, &attempt.id, sequence, end).await,
             Ok(None) => return true,
             Err(error) if error.kind() == LeaseErrorKind::NotFound => return true,
             Err(error) if is_final(&error) => return false,

@@ -8,6 +8,7 @@ mod choria;
 mod contract;
 mod counting;
 mod create;
+mod deposed;
 mod fake;
 mod faults;
 mod governor;

@@ -159,6 +159,8 @@ pub(super) struct Index<'a> {
     pub(super) limits: Steps,
     pub(super) ttls: Steps,
     pub(super) end: u64,
+    /// When releases were answered.
+    freed: HashMap<(&'a str, u64), u64>,
     /// Per process, when it stood still.
     stops: HashMap<&'a str, Vec<(u64, u64)>>,
     processes: HashSet<&'a str>,
@@ -290,6 +292,9 @@ impl<'a> Index<'a> {
             let grants = std::iter::once(&lease.grant).chain(&lease.renewals);
             self.by_token.extend(grants.map(|grant| (grant.token, at)));
         }
+        for release in self.releases.iter().filter(|release| release.freed.is_some()) {
+            self.freed.entry((release.p, release.lease)).or_insert(release.done);
+        }
         for release in &self.releases {
             if let Some(lease) = self.own.get(&(release.p, release.lease)).map(|at| &mut self.leases[*at]) {
                 lease.release = lease.release.min(release.call);
@@ -330,6 +335,11 @@ impl<'a> Index<'a> {
                 lease.revoked = lease.revoked.min(over.max(lease.grant.call));
             }
         }
+    }
+
+    /// When its holder was told that it has given the lease back.
+    pub(super) fn freed(&self, lease: &Lease<'_>) -> u64 {
+        self.freed.get(&(lease.p, lease.id)).copied().unwrap_or(NEVER)
     }
 
     /// The lease of that id that the process was granted.

@@ -74,13 +74,20 @@ pub struct Params {
     /// How late the pool may notice an expiry, and how long a holder may take to notice that it was continued after
     /// it had stood still. Default 1 s.
     pub late: Duration,
+    /// How long the pool may take to find out what became of an attempt. Default 30 s.
+    pub resolve: Duration,
     /// The longest wait may be that many times the mean wait. Default 3, for waiters of one process.
     pub wait_ratio: f64,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { settle: Duration::from_secs(5), late: Duration::from_secs(1), wait_ratio: 3.0 }
+        Self {
+            settle: Duration::from_secs(5),
+            late: Duration::from_secs(1),
+            resolve: Duration::from_secs(30),
+            wait_ratio: 3.0,
+        }
     }
 }
 

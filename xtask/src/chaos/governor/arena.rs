@@ -128,8 +128,8 @@ impl Arena {
         }
     }
 
-    /// The sequences of all that the stream has stored, as the present leader has it.
-    pub(super) async fn stored(&self, leader: usize) -> Outcome<Vec<u64>> {
+    /// All that the stream has stored, as the present leader has it: sequences, and the messages for people.
+    pub(super) async fn stored(&self, leader: usize) -> Outcome<Vec<(u64, Value)>> {
         let node = self.nodes()[leader].addr();
         let subject = format!("$JS.API.STREAM.MSG.GET.{}", self.stream);
         let mut found = Vec::new();
@@ -143,7 +143,7 @@ impl Arena {
             let Some(sequence) = answer["message"]["seq"].as_u64().filter(|seq| *seq >= next) else {
                 return Err(Failure::new(format!("cannot walk through the stream: {answer}")));
             };
-            found.push(sequence);
+            found.push((sequence, answer["message"].clone()));
             next = sequence + 1;
         }
     }

@@ -187,24 +187,25 @@ async fn play(cell: &Cell, time: Duration, seed: u64, arena: &Arena, workers: &W
     Ok(())
 }
 
-/// Looks at the stream twice a second, and writes down who leads it.
+/// Looks at the stream twice a second, and writes down who leads it and now and then what is stored.
 async fn look_on(arena: &Arena, recorder: &Recorder, end: &CancellationToken) {
-    let mut node = 0;
+    let mut looks = 0;
     while end.run_until_cancelled(sleep(Duration::from_millis(500))).await.is_some() {
-        node = (node + 1) % arena.nodes().len();
+        looks += 1;
+        let node = looks % arena.nodes().len();
         let info = arena.info(node).await;
         let leader = info.as_ref().and_then(|info| info["cluster"]["leader"].as_str());
-        let stored = info.as_ref().and_then(|info| info["state"]["messages"].as_u64());
-        recorder.write(
-            "onlooker",
-            Op::Poll,
-            if info.is_some() { Phase::Done } else { Phase::Unknown },
-            |mut event| {
-                event.target = leader.map(Into::into);
-                event.text = stored.map(|stored| format!("{stored} stored").into());
-                event
-            },
-        );
+        // What is stored takes a request each.
+        let stored =
+            if info.is_some() && looks.is_multiple_of(4) { arena.stored(node).await.ok() } else { None };
+        let ph = if info.is_some() { Phase::Done } else { Phase::Unknown };
+        recorder.write("onlooker", Op::Poll, ph, |mut event| {
+            event.target = leader.map(Into::into);
+            event.stored =
+                stored.as_ref().map(|stored| stored.iter().map(|(sequence, _)| *sequence).collect());
+            event.text = stored.map(|stored| stored.iter().map(|(_, text)| text.to_string()).collect());
+            event
+        });
     }
 }
 
@@ -229,7 +230,8 @@ async fn finals(arena: &Arena, recorder: &Recorder) -> Outcome {
         }
         let stored = arena.stored(node).await?;
         recorder.write("run", Op::Final, Phase::Event, |mut event: Event| {
-            (event.target, event.stored) = (Some(format!("n{node}").into()), Some(stored.into()));
+            event.target = Some(format!("n{node}").into());
+            event.stored = Some(stored.iter().map(|(sequence, _)| *sequence).collect());
             event
         });
     }

@@ -1,10 +1,12 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::super::event::{Event, Op};
 use super::super::index::{Index, NEVER, Outcome};
-use super::super::verdict::{Params, Verdict};
+use super::super::verdict::{Params, Verdict, nanos};
 
 pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {
+    orphans(index, params, verdict);
     let finals: Vec<&Event> = index.events.iter().filter(|event| event.op == Op::Final).collect();
     let unknown = index.waits.iter().filter(|wait| wait.outcome == Outcome::Unknown).count();
     verdict.count("unknown", unknown as u64);
@@ -47,6 +49,40 @@ pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut 
     verdict.count("stored", ids(last).len() as u64);
     verdict.count("leaked", unexplained.len().saturating_sub(excused) as u64);
     verdict.count("replicas", finals.len() as u64);
+}
+
+/// What an onlooker saw stored for a long time while nobody held it: it was leaked, although it may have expired
+/// before the end.
+fn orphans(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {
+    let mut seen: BTreeMap<u64, (&Event, &Event)> = BTreeMap::new();
+    for poll in index.events.iter().filter(|event| event.op == Op::Poll) {
+        for token in ids(poll) {
+            let lease = index.by_token.get(&token).map(|at| &index.leases[*at]);
+            // Whoever holds it, or tries to give it back, knows of it.
+            if lease.is_none_or(|lease| index.freed(lease) < poll.t) {
+                seen.entry(token).or_insert((poll, poll)).1 = poll;
+            }
+        }
+    }
+    // Of the dead nobody knows what they had asked for.
+    let unknown = index.waits.iter().filter(|wait| wait.outcome == Outcome::Unknown);
+    let deaths: BTreeSet<u64> =
+        unknown.map(|wait| index.death(wait.p)).filter(|death| *death != NEVER).collect();
+    let mut longest = 0;
+    for (token, (first, last)) in seen {
+        if deaths.range(..=first.t).any(|death| young(index, *death, first.t)) {
+            continue;
+        }
+        longest = longest.max(last.t - first.t);
+        if last.t - first.t > nanos(params.resolve) {
+            let seconds = (last.t - first.t) / 1_000_000_000;
+            verdict.violation(
+                [first.n, last.n],
+                format!("{token} was stored for {seconds} s, and nobody held it"),
+            );
+        }
+    }
+    verdict.figures.insert("orphaned_max_s", Duration::from_nanos(longest).as_secs_f64());
 }
 
 /// Leases that their holders have, and the pool has not.

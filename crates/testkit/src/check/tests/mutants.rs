@@ -219,6 +219,17 @@ fn held_and_not_stored(events: &mut Vec<Event>, _: u64) -> Option<()> {
     Some(())
 }
 
+fn stored_for_long_and_nobodys(events: &mut Vec<Event>, _: u64) -> Option<()> {
+    let end = events.pop()?;
+    for (t, stored) in [(MS, 1_000_000), (40_000 * MS, 1_000_000), (40_000 * MS, 2_000_000)] {
+        let mut poll = Event::new(end.t + t, "onlooker", Op::Poll, Phase::Done);
+        poll.stored = Some([stored].into());
+        events.push(poll);
+    }
+    events.push(Event { t: end.t + 50_000 * MS, ..end });
+    Some(())
+}
+
 fn stored_by_one_replica_only(events: &mut Vec<Event>, _: u64) -> Option<()> {
     events.iter_mut().find(|event| event.op == Op::Final)?.stored = Some([].into());
     Some(())
@@ -259,6 +270,7 @@ mod rough {
         stored_and_nobodys: Rule::Leak,
         held_and_not_stored: Rule::Leak,
         stored_by_one_replica_only: Rule::Leak,
+        stored_for_long_and_nobodys: Rule::Leak,
         given_back_and_stored: Rule::Leak,
         tokens_swapped: Rule::Tokens,
         id_repeated: Rule::Tokens,
