@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sluicegate_core::{LeasePool, LeasePoolAdmin, LeasePoolExt, LossCause, Wait};
-use sluicegate_governor::CampaignPool;
+use sluicegate_governor::{CampaignPool, Filter, GovernorAdmin};
 use sluicegate_nats::Connection;
 use sluicegate_testkit::server::NatsServer;
 use tokio::task::JoinSet;
@@ -184,6 +184,44 @@ async fn ours_sees_and_evicts_what_choria_holds() {
     assert!(left["again"].is_null(), "{left}");
     assert!(pool.release(&lease).await.unwrap(), "and it did not give back ours");
     go.end().await;
+}
+
+#[tokio::test]
+async fn operators_of_ours_see_evict_and_reset_what_choria_made_and_holds() {
+    let place = place().await;
+    let (name, collective) = (unique("theirs"), unique("theirs"));
+    let subject = format!("{collective}.governor.{name}");
+    let made =
+        peer::ask("manager", &place.url, &name, &["-limit", "2", "-ttl", "60s", "-subject", &subject]).await;
+    assert!(made["error"].is_null(), "{made}");
+    let mut workers = Vec::new();
+    for who in ["one", "two"] {
+        let mut go = peer::start("hold", &place.url, &name, &["-name", who, "-subject", &subject]).await;
+        assert!(go.line().await["error"].is_null());
+        workers.push(go);
+    }
+    let of_it = Filter::all().collective(&collective);
+    let listed = GovernorAdmin::list(&place.connection, &of_it).await.unwrap();
+    assert_eq!(listed.iter().map(|governor| governor.name.as_str()).collect::<Vec<_>>(), [name.as_str()]);
+
+    let admin = GovernorAdmin::bind(&place.connection, &name).await.unwrap();
+    let view = admin.view().await.unwrap();
+    assert_eq!((view.limit, view.ttl, view.active), (Some(2), Some(MINUTE), 2));
+    assert_eq!(view.subject.as_deref(), Some(subject.as_str()));
+    assert!(!view.seeded, "choria's streams count from one");
+    let holders: Vec<&[u8]> = view.holders.iter().map(|held| held.holder.as_bytes()).collect();
+    assert_eq!(holders, [&b"one"[..], b"two"]);
+
+    let evicted = admin.evict(view.holders[0].id).await.unwrap().expect("was held");
+    assert_eq!(evicted.holder.as_bytes(), b"one");
+    assert_eq!(admin.evict(view.holders[0].id).await.unwrap(), None);
+    assert_eq!(admin.reset().await.unwrap(), 1);
+    for mut go in workers {
+        go.go_on().await;
+        let left = go.line().await;
+        assert!(left["error"].is_string() && left["again"].is_null(), "{left}");
+        go.end().await;
+    }
 }
 
 #[tokio::test]
