@@ -117,8 +117,10 @@ fn refused_is_served(events: &mut Vec<Event>, _: u64) -> Option<()> {
 
 fn tokens_swapped(events: &mut Vec<Event>, seed: u64) -> Option<()> {
     let index = Index::of(events);
-    let first = pick(&index.leases, seed)?;
-    let second = index.leases.iter().find(|lease| lease.grant.call > first.grant.done)?;
+    // None of those that are stored in the end, by their tokens.
+    let ordinary = ordinary(&index, CALM);
+    let first = pick(&ordinary, seed)?;
+    let second = ordinary.iter().find(|lease| lease.grant.call > first.grant.done)?;
     for (id, token) in [(first.id, second.id), (second.id, first.id)] {
         at(&mut events.clone(), Op::Acquire, Phase::Done, id)?;
         events
@@ -220,13 +222,17 @@ fn held_and_not_stored(events: &mut Vec<Event>, _: u64) -> Option<()> {
 }
 
 fn stored_for_long_and_nobodys(events: &mut Vec<Event>, _: u64) -> Option<()> {
-    let end = events.pop()?;
+    // Long before all that happens.
+    let shift = 60_000 * MS;
+    for event in events.iter_mut() {
+        event.t += shift;
+        event.deadline = event.deadline.map(|deadline| deadline + shift);
+    }
     for (t, stored) in [(MS, 1_000_000), (40_000 * MS, 1_000_000), (40_000 * MS, 2_000_000)] {
-        let mut poll = Event::new(end.t + t, "onlooker", Op::Poll, Phase::Done);
+        let mut poll = Event::new(t, "onlooker", Op::Poll, Phase::Done);
         poll.stored = Some([stored].into());
         events.push(poll);
     }
-    events.push(Event { t: end.t + 50_000 * MS, ..end });
     Some(())
 }
 
