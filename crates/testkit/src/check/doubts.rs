@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::event::{Event, Op, Phase};
-use super::index::{Index, NEVER, Outcome};
+use super::index::Index;
+use super::model::{NEVER, Outcome};
 use super::verdict::Params;
 
 /// Why a history shows nothing, whatever the rules say of it; none: it does show something.

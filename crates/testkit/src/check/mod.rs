@@ -24,6 +24,7 @@ mod doubts;
 mod event;
 mod history;
 mod index;
+mod model;
 mod rules;
 mod spans;
 #[cfg(test)]

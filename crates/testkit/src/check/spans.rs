@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::index::{Index, Steps};
+use super::index::Index;
+use super::model::Steps;
 
 /// Something that counts from `start` until just before `end`, and that the pool decided on between `call` and `done`.
 #[derive(Clone, Copy, Debug)]

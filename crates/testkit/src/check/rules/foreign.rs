@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
-use super::super::index::{Index, Release};
+use super::super::index::Index;
+use super::super::model::Release;
 use super::super::verdict::{Params, Verdict};
 use super::resize;
 

@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::event::{Event, Op};
-use super::super::index::{Index, NEVER, Outcome};
+use super::super::index::Index;
+use super::super::model::{NEVER, Outcome};
 use super::super::verdict::{Params, Verdict, nanos};
 
 pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {

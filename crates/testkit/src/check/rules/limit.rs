@@ -1,5 +1,6 @@
 use super::super::event::Op;
-use super::super::index::{Index, NEVER};
+use super::super::index::Index;
+use super::super::model::NEVER;
 use super::super::spans::{Crowd, Span, crowds};
 use super::super::verdict::Verdict;
 

@@ -1,5 +1,6 @@
 use super::super::event::Op;
-use super::super::index::{Index, Lease, NEVER};
+use super::super::index::Index;
+use super::super::model::{Lease, NEVER};
 use super::super::verdict::{Params, Verdict};
 
 pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {

@@ -1,4 +1,5 @@
-use super::super::index::{Index, Lease, NEVER, Outcome};
+use super::super::index::Index;
+use super::super::model::{Lease, NEVER, Outcome};
 use super::super::spans::Timeline;
 use super::super::verdict::{Params, Verdict};
 

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
-use super::super::index::{Index, NEVER, Release};
+use super::super::index::Index;
+use super::super::model::{NEVER, Release};
 use super::super::spans::Timeline;
 use super::super::verdict::{Params, Verdict};
 

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use super::super::index::{Index, NEVER, Outcome, Wait};
+use super::super::index::Index;
+use super::super::model::{NEVER, Outcome, Wait};
 use super::super::verdict::{Params, Verdict};
 
 #[expect(clippy::cast_precision_loss, reason = "waits and counts are far below 2^52")]

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
-use super::super::index::{Grant, Index};
+use super::super::index::Index;
+use super::super::model::Grant;
 use super::super::verdict::Verdict;
 
 pub(in super::super) fn check(index: &Index<'_>, verdict: &mut Verdict) {

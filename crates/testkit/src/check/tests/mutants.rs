@@ -7,7 +7,8 @@ use proptest::test_runner::TestCaseError;
 
 use super::world::{MS, Plan, TTL, history};
 use super::{broken, plans, report};
-use crate::check::index::{Index, Lease, NEVER};
+use crate::check::index::Index;
+use crate::check::model::{Lease, NEVER};
 use crate::check::spans::Timeline;
 use crate::check::{Event, Op, Phase, Rule};
 
