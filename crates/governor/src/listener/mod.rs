@@ -5,6 +5,7 @@
 
 mod audit;
 mod bell;
+mod channel;
 mod note;
 mod source;
 mod task;

@@ -1,19 +1,18 @@
-use std::future::{Future, pending};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::StreamExt;
 use sluicegate_core::{LeaseErrorKind, LossCause};
-use sluicegate_nats::async_nats::{Message, StatusCode, SubscribeError, Subscriber};
+use sluicegate_nats::async_nats::{Message, StatusCode, Subscriber};
 use sluicegate_nats::{NatsEvent, Operation};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::audit::{Audit, Call, Filter};
+use super::channel::{Channel, HANDOVER, NotTaken, next, taken};
 use super::note::{self, Note, Revocation};
 use super::source::Source;
 use super::{LINGER, Listener};
@@ -32,9 +31,6 @@ const CONTENDED: Duration = Duration::from_secs(1);
 /// A note that was on its way as we unsubscribed is nobody's: so much later it is looked whether there was one, when
 /// whoever heard another one has used it.
 const AFTERTHOUGHT: Duration = Duration::from_millis(20);
-
-/// How long a client may take to accept a subscription.
-const HANDOVER: Duration = Duration::from_secs(2);
 
 /// Runs until the handle is gone.
 pub(super) async fn run(pool: Arc<Pool>, mut events: Receiver<NatsEvent>) {
@@ -70,31 +66,6 @@ pub(super) async fn run(pool: Arc<Pool>, mut events: Receiver<NatsEvent>) {
             Some(looked) = task.looks.join_next() => task.on_look(looked.unwrap_or(Looked::Unanswered)).await,
             () = task.pool.listener.changed.notified() => {}
             () = sleep_until(due) => task.check(),
-        }
-    }
-}
-
-/// One subject that is listened to.
-struct Channel {
-    subject: String,
-    source: Source,
-    subscriber: Option<Subscriber>,
-}
-
-impl Channel {
-    fn new(subject: String, source: HintSource) -> Self {
-        Self { subject, source: Source::new(source), subscriber: None }
-    }
-
-    /// Whether it should be listened to, and is not.
-    fn is_missing(&self, wanted: bool) -> bool {
-        wanted && self.subscriber.is_none() && !self.source.is_dead()
-    }
-
-    async fn end(&mut self) {
-        if let Some(mut subscriber) = self.subscriber.take() {
-            // Sent before whatever is sent next, which dropping it would not ensure.
-            let _ = timeout(HANDOVER, subscriber.unsubscribe()).await;
         }
     }
 }
@@ -500,24 +471,5 @@ impl Task {
 
     fn end(mut self) {
         self.forget_subscriptions();
-    }
-}
-
-/// The client does not take anything now.
-struct NotTaken;
-
-async fn taken(
-    subscribing: impl Future<Output = Result<Subscriber, SubscribeError>>,
-) -> Result<Subscriber, NotTaken> {
-    match timeout(HANDOVER, subscribing).await {
-        Ok(Ok(subscriber)) => Ok(subscriber),
-        Ok(Err(_)) | Err(_) => Err(NotTaken),
-    }
-}
-
-async fn next(subscriber: &mut Option<Subscriber>) -> Option<Message> {
-    match subscriber {
-        Some(subscriber) => subscriber.next().await,
-        None => pending().await,
     }
 }
