@@ -185,6 +185,7 @@ async fn find(pool: &Pool, attempt: &Attempt) -> Result<Option<u64>, LeaseError>
 pub(crate) async fn flush(pool: &Pool, within: Duration) -> Result<(), LeaseError> {
     pool.tasks.close();
     let flushed = timeout(within, pool.tasks.wait()).await;
+    pool.tell_pending().await;
     pool.hurry.cancel();
     if flushed.is_ok() {
         return Ok(());

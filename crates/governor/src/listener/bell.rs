@@ -15,7 +15,8 @@ use super::note::{self, Note, Revocation};
 use crate::event::GovernorEvent;
 use crate::pool::Pool;
 
-/// While nothing says that others wait, that often an answer is asked for.
+/// While nothing says that others wait, that often they are told of releases, and asked whether they do: a note of each
+/// would cost a tenth of a release.
 const CURIOSITY: Duration = Duration::from_millis(50);
 
 /// How many releases that were left to others are kept in mind.
@@ -40,6 +41,8 @@ struct State {
     inbox: Option<String>,
     /// When an answer was last asked for.
     asked: Option<Instant>,
+    /// Releases since then that were not told yet.
+    pending: Option<Pending>,
     /// This user may not publish notes.
     denied: bool,
     /// Releases of a moment ago while nobody waited here and others did elsewhere.
@@ -131,17 +134,68 @@ impl Bell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the answer shall go, if one is wanted: always while others wait, somewhere; now and then otherwise.
-    fn reply(&self, contended: bool, credit: u32) -> Option<String> {
+    /// How a release is told: at once while others wait, somewhere, and otherwise together with those that follow
+    /// soon.
+    fn ring(&self, contended: bool, release: Pending) -> Ring {
         let mut state = self.state();
-        let State { inbox: Some(inbox), asked, .. } = &mut *state else { return None };
+        let State { inbox, asked, pending, .. } = &mut *state;
+        let Some(inbox) = inbox else { return Ring::Plain };
         let now = Instant::now();
         if !contended && asked.is_some_and(|asked| now < asked + CURIOSITY) {
-            return None;
+            let first = pending.is_none();
+            *pending = Some(pending.take().map_or(release, |before| before.and(release)));
+            return Ring::Later { first };
         }
+        let release = pending.take().map_or(release, |before| before.and(release));
         *asked = Some(now);
-        Some(note::reply_subject(inbox, credit))
+        Ring::Ask { reply: note::reply_subject(inbox, release.credit), release }
     }
+
+    /// When those releases are to be told that were not told yet.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let state = self.state();
+        state.pending.and(state.asked).map(|asked| asked + CURIOSITY)
+    }
+
+    fn take_pending(&self) -> Option<(Pending, Option<String>)> {
+        let mut state = self.state();
+        let pending = state.pending.take()?;
+        state.asked = Some(Instant::now());
+        Some((pending, state.inbox.as_deref().map(|inbox| note::reply_subject(inbox, pending.credit))))
+    }
+}
+
+/// Releases that are told in one note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pending {
+    sequence: u64,
+    slots: u32,
+    /// How many of the slots are to be given to those who wait here, should nobody answer.
+    credit: u32,
+}
+
+impl Pending {
+    fn and(self, later: Self) -> Self {
+        Self {
+            sequence: later.sequence,
+            slots: self.slots.saturating_add(later.slots),
+            credit: self.credit.saturating_add(later.credit),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Ring {
+    /// Nobody would hear the answer.
+    Plain,
+    Ask {
+        reply: String,
+        release: Pending,
+    },
+    /// With the next ones; this may be the first.
+    Later {
+        first: bool,
+    },
 }
 
 impl Pool {
@@ -173,9 +227,26 @@ impl Pool {
             self.bell.leave_to_others(sequence);
         }
         let credit = if is_heard || is_theirs { slots } else { 0 };
-        let reply = self.bell.reply(!self.line.is_open(), credit);
-        let (subject, note) = (self.bell.release.clone(), Note::new(sequence, slots).write());
-        self.post(subject, reply, note).await;
+        match self.bell.ring(!self.line.is_open(), Pending { sequence, slots, credit }) {
+            Ring::Plain => self.tell_others(Pending { sequence, slots, credit }, None).await,
+            Ring::Ask { reply, release } => self.tell_others(release, Some(reply)).await,
+            Ring::Later { first: true } => self.listener.changed.notify_one(),
+            Ring::Later { first: false } => {}
+        }
+    }
+
+    /// Tells of releases that were not told yet.
+    pub(crate) async fn tell_pending(&self) {
+        if let Some((release, reply)) = self.bell.take_pending()
+            && !self.bell.is_denied()
+        {
+            self.tell_others(release, reply).await;
+        }
+    }
+
+    async fn tell_others(&self, release: Pending, reply: Option<String>) {
+        let note = Note::new(release.sequence, release.slots.min(self.board.most())).write();
+        self.post(self.bell.release.clone(), reply, note).await;
     }
 
     /// This process has evicted a lease of so many slots.
@@ -265,16 +336,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_are_asked_for_now_and_then_and_always_while_others_wait() {
+    async fn releases_are_told_at_once_while_others_wait_and_together_otherwise() {
+        let release = |sequence| Pending { sequence, slots: 1, credit: 1 };
+        let asks = |ring: Ring| match ring {
+            Ring::Ask { reply, release } => (note::slots_of_reply(&reply), release.slots),
+            other => panic!("{other:?}"),
+        };
         let bell = Bell::new("GOVERNOR_T");
-        assert_eq!(bell.reply(true, 1), None, "nobody listens for answers");
+        assert_eq!(bell.ring(true, release(1)), Ring::Plain, "nobody listens for answers");
         bell.set_inbox(Some("_INBOX.a".to_owned()));
-        let first = bell.reply(false, 1).unwrap();
-        assert_eq!(note::slots_of_reply(&first), Some(1));
-        assert!(bell.is_ours(&first));
-        assert_eq!(bell.reply(false, 1), None);
-        assert!(bell.reply(true, 1).is_some());
+        assert_eq!(asks(bell.ring(false, release(2))), (Some(1), 1));
+        assert_eq!(bell.due(), None);
+        assert_eq!(bell.ring(false, release(3)), Ring::Later { first: true });
+        assert_eq!(bell.due(), Some(Instant::now() + CURIOSITY));
+        assert_eq!(bell.ring(false, release(4)), Ring::Later { first: false });
+        assert_eq!(asks(bell.ring(true, release(5))), (Some(3), 3), "with those that were not told yet");
+        assert_eq!(bell.due(), None);
+        assert_eq!(bell.ring(false, release(6)), Ring::Later { first: true });
+        let (told, reply) = bell.take_pending().unwrap();
+        assert_eq!((told, reply.is_some_and(|reply| bell.is_ours(&reply))), (release(6), true));
+        assert_eq!(bell.take_pending(), None);
         tokio::time::advance(CURIOSITY).await;
-        assert!(bell.reply(false, 1).is_some());
+        assert_eq!(asks(bell.ring(false, release(7))), (Some(1), 1));
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn run(pool: Arc<Pool>, mut events: Receiver<NatsEvent>) {
         let due = task.next_check();
         tokio::select! {
             biased;
-            () = ended.cancelled() => return task.end(),
+            () = ended.cancelled() => return task.end().await,
             event = events.recv() => task.on_event(event),
             message = next(&mut task.notes.subscriber) => match message {
                 Some(message) => task.on_note(&message).await,
@@ -65,7 +65,7 @@ pub(super) async fn run(pool: Arc<Pool>, mut events: Receiver<NatsEvent>) {
             },
             Some(looked) = task.looks.join_next() => task.on_look(looked.unwrap_or(Looked::Unanswered)).await,
             () = task.pool.listener.changed.notified() => {}
-            () = sleep_until(due) => task.check(),
+            () = sleep_until(due) => task.check().await,
         }
     }
 }
@@ -449,11 +449,17 @@ impl Task {
 
     fn next_check(&self) -> Instant {
         let regular = self.checked + LINGER;
-        [self.audits.source.due(), self.left].into_iter().flatten().fold(regular, Instant::min)
+        [self.audits.source.due(), self.left, self.pool.bell.due()]
+            .into_iter()
+            .flatten()
+            .fold(regular, Instant::min)
     }
 
-    fn check(&mut self) {
+    async fn check(&mut self) {
         let now = Instant::now();
+        if self.pool.bell.due().is_some_and(|due| due <= now) {
+            self.pool.tell_pending().await;
+        }
         if self.left.take_if(|at| *at <= now).is_some() {
             self.missed = true;
             self.look();
@@ -469,7 +475,8 @@ impl Task {
         }
     }
 
-    fn end(mut self) {
+    async fn end(mut self) {
+        self.pool.tell_pending().await;
         self.forget_subscriptions();
     }
 }
