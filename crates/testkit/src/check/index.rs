@@ -22,6 +22,8 @@ pub(super) struct Index<'a> {
     pub(super) refused: u64,
     pub(super) faults: Vec<Fault<'a>>,
     pub(super) limits: Steps,
+    /// The same, with lowered limits taken to hold as soon as they were confirmed.
+    pub(super) strict: Steps,
     pub(super) ttls: Steps,
     pub(super) end: u64,
     /// When releases were answered.
@@ -35,6 +37,11 @@ pub(super) struct Index<'a> {
 
 impl<'a> Index<'a> {
     pub(super) fn of(events: &'a [Event]) -> Self {
+        Self::judging(events, 0)
+    }
+
+    /// Lowered limits may not be known everywhere for so long.
+    pub(super) fn judging(events: &'a [Event], adopted: u64) -> Self {
         let end = events.iter().map(|event| event.t).max().unwrap_or(0);
         let mut index = Self { events, end, ..Self::default() };
         let answers = answers(events);
@@ -103,7 +110,7 @@ impl<'a> Index<'a> {
                 _ => {}
             }
         }
-        index.join(renewals, &losses, &revocations);
+        index.join(renewals, &losses, &revocations, adopted);
         index
     }
 
@@ -142,9 +149,12 @@ impl<'a> Index<'a> {
         renewals: Vec<((&'a str, u64), Grant)>,
         losses: &[((&'a str, u64), u64)],
         revocations: &[(u64, u64, Option<u64>)],
+        adopted: u64,
     ) {
-        self.limits.complete();
-        self.ttls.complete();
+        self.strict = self.limits.clone();
+        self.strict.complete(0);
+        self.limits.complete(adopted);
+        self.ttls.complete(0);
         self.leases.sort_by_key(|lease| lease.grant.done);
         self.by_id = self.leases.iter().enumerate().map(|(at, lease)| (lease.id, at)).collect();
         self.own = self.leases.iter().enumerate().map(|(at, lease)| ((lease.p, lease.id), at)).collect();

@@ -126,13 +126,13 @@ impl Steps {
         possible.map(|step| step.value).max().unwrap_or(NEVER)
     }
 
-    /// Finds out until when each may have been in force.
-    pub(super) fn complete(&mut self) {
+    /// Finds out until when each may have been in force: `adopted` after the next was confirmed.
+    pub(super) fn complete(&mut self, adopted: u64) {
         self.0.sort_by_key(|step| step.call);
         let mut until = NEVER;
         for step in self.0.iter_mut().rev() {
             step.until = until;
-            until = until.min(step.done);
+            until = until.min(step.done.saturating_add(adopted));
         }
     }
 }

@@ -76,6 +76,10 @@ pub struct Params {
     pub late: Duration,
     /// How long the pool may take to find out what became of an attempt. Default 30 s.
     pub resolve: Duration,
+    /// For how long after a change of the limit was confirmed a new leader may go by the old one. Default zero; on
+    /// replicated streams a replica that was down learns of changes after it has learnt of the leases, and may lead
+    /// in between.
+    pub adopted: Duration,
     /// The longest wait may be that many times the mean wait. Default 3, for waiters of one process.
     pub wait_ratio: f64,
 }
@@ -86,6 +90,7 @@ impl Default for Params {
             settle: Duration::from_secs(5),
             late: Duration::from_secs(1),
             resolve: Duration::from_secs(30),
+            adopted: Duration::ZERO,
             wait_ratio: 3.0,
         }
     }
@@ -153,7 +158,7 @@ impl Verdict {
 
 /// What the rule says of the history: pure, O(n log n).
 pub fn check(rule: Rule, history: &[Event], params: &Params) -> Verdict {
-    let index = Index::of(history);
+    let index = Index::judging(history, nanos(params.adopted));
     let mut verdict = Verdict::new(rule);
     match rule {
         Rule::Limit => rules::limit::check(&index, &mut verdict),

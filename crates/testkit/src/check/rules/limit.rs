@@ -9,8 +9,11 @@ pub(in super::super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
         let (grant, end) = (lease.grant, lease.believed_until());
         Span { start: grant.done, end, call: grant.call, done: grant.done, line: grant.line }
     });
-    let (crowded, most) = crowds(leases.collect(), &index.limits);
+    let leases: Vec<Span> = leases.collect();
+    let (strictly, _) = crowds(leases.clone(), &index.strict);
+    let (crowded, most) = crowds(leases, &index.limits);
     report(verdict, &crowded, "leases are valid");
+    verdict.count("granted_by_an_old_limit", strictly.len().saturating_sub(crowded.len()) as u64);
     verdict.count("grants", index.leases.len() as u64);
     verdict.count("most_valid", most as u64);
 

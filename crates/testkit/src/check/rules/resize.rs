@@ -8,7 +8,7 @@ use super::super::verdict::{Params, Verdict};
 pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {
     let timeline = Timeline::of(index);
     let (mut grown, mut shrunk_to, mut seen) = (0, 0, 0);
-    for pair in index.limits.0.windows(2) {
+    for pair in index.strict.0.windows(2) {
         let (before, now) = (pair[0], pair[1]);
         if now.value < before.value {
             shrunk_to += 1;
@@ -19,7 +19,7 @@ pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut 
         grown += 1;
         let (from, to) = (now.done, now.done.saturating_add(params.late()));
         // The next change may come at once.
-        let alone = index.limits.max(from, to) == now.value && now.until > to;
+        let alone = index.strict.max(from, to) == now.value && now.until > to;
         if !alone || !index.calm(from, to, params.settle()) {
             continue;
         }

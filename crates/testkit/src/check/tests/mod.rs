@@ -2,6 +2,7 @@
 
 mod green;
 mod inconclusive;
+mod lowering;
 mod mutants;
 mod renewals;
 mod world;
