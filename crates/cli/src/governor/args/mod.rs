@@ -1,5 +1,11 @@
 //! The grammar of `sluicegate governor`.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "these comments are help texts: brackets are tags"
+)]
+
 mod api;
 mod manage;
 mod work;
