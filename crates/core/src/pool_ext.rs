@@ -95,7 +95,8 @@ pub trait LeasePoolExt: LeasePool {
     /// the time is over and the last answer was one, or there was none.
     ///
     /// # Cancel safety
-    /// Safe: a dropped wait leaves the line and leaves no slot behind.
+    /// Safe: a dropped wait leaves the line and leaves no slot behind. One that is kept without being polled holds up
+    /// those who stand behind it.
     fn acquire(
         &self,
         request: &Request,

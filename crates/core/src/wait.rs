@@ -37,6 +37,8 @@ struct State {
     in_flight: usize,
     /// Slots that we were told of beyond the number of those who could use them.
     spare: u32,
+    /// How often we were told of some.
+    told: u64,
     /// Until then newcomers go to the tail.
     held_back: Option<Instant>,
     hinted: bool,
@@ -51,6 +53,8 @@ struct State {
 struct Waiter {
     wake: Arc<Notify>,
     stage: Stage,
+    /// How often the line had been told of slots when it began to ask.
+    began: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,15 +132,16 @@ impl WaitQueue {
         if state.waiters.is_empty() {
             state.looked = Some(Instant::now());
         }
-        state.waiters.insert(ticket, Waiter { wake: Arc::clone(&wake), stage: Stage::Idle });
+        state.waiters.insert(ticket, Waiter { wake: Arc::clone(&wake), stage: Stage::Idle, began: 0 });
         state.spend();
         Place { line: self, ticket, wake, entered: Instant::now() }
     }
 
-    /// So many slots are believed to be free; what was believed before is stale.
+    /// So many slots more are believed to be free.
     pub(crate) fn tell(&self, slots: u32) {
         let mut state = self.lock();
-        state.spare = slots;
+        state.told += 1;
+        state.spare = state.spare.saturating_add(slots);
         state.spend();
     }
 
@@ -159,7 +164,6 @@ impl WaitQueue {
     pub(crate) fn refused(&self) {
         {
             let mut state = self.lock();
-            state.spare = 0;
             state.looked = Some(Instant::now());
         }
         self.hold_back(CONTENDED);
@@ -239,7 +243,8 @@ impl State {
             (Outcome::Left, _) | (Outcome::Granted, Credit::Guessed) if self.spare == 0 => {
                 self.credit(Credit::Guessed);
             }
-            (Outcome::Refused, _) => self.spare = 0,
+            // What was told of while it asked came perhaps too late for it.
+            (Outcome::Refused { began }, _) if began == self.told => self.spare = 0,
             _ => {}
         }
         self.spend();
@@ -250,7 +255,10 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Granted,
-    Refused,
+    /// Asked for after the line had been told of slots that often.
+    Refused {
+        began: u64,
+    },
     /// The waiter left before it knew.
     Left,
 }
@@ -287,7 +295,9 @@ impl Place<'_> {
                 if let Some(credit) = state.waiters.get(&self.ticket).and_then(Waiter::credited) {
                     state.stop_listening(self.ticket);
                     if state.first_credited() == Some(self.ticket) {
+                        let told = state.told;
                         self.set(&mut state, Stage::Asking(credit));
+                        state.waiters.entry(self.ticket).and_modify(|waiter| waiter.began = told);
                         state.nudge();
                         return Next::Ask;
                     }
@@ -313,7 +323,8 @@ impl Place<'_> {
 
     /// It was refused, and keeps its place.
     pub(crate) fn refused(&self) {
-        self.settle(Outcome::Refused);
+        let began = self.line.lock().waiters.get(&self.ticket).map_or(0, |waiter| waiter.began);
+        self.settle(Outcome::Refused { began });
         self.line.refused();
     }
 
@@ -321,7 +332,7 @@ impl Place<'_> {
         let mut state = self.line.lock();
         if let Some(Stage::Asking(credit) | Stage::Credited(credit)) = self.stage(&state) {
             self.set(&mut state, Stage::Idle);
-            if outcome != Outcome::Refused {
+            if !matches!(outcome, Outcome::Refused { .. }) {
                 // So that it is not the one who is next.
                 state.waiters.remove(&self.ticket);
             }

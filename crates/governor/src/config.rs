@@ -9,7 +9,7 @@ use sluicegate_core::{Ignore, LeaseError, LeaseErrorKind, Observer, human};
 use crate::{GovernorEvent, GovernorName};
 
 /// Longest time to live: beyond a year a number is a mistake.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The two ways of keeping the leases of a governor in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ impl GovernorConfig {
 }
 
 pub(crate) fn validate_ttl(ttl: Duration) -> Result<(), LeaseError> {
-    if ttl < Duration::from_millis(100) || ttl > LONGEST {
+    if ttl < Duration::from_millis(100) || ttl > LONGEST_TTL {
         return Err(invalid(format!("ttl is {ttl:?}: 100 ms to 365 days are possible")));
     }
     Ok(())

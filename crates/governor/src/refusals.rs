@@ -13,6 +13,7 @@ use std::time::Duration;
 use sluicegate_core::LeaseError;
 use tokio::time::{Instant, sleep};
 
+use crate::batch::split_entry;
 use crate::event::GovernorEvent;
 use crate::pool::Pool;
 use crate::{backoff, reaper};
@@ -80,6 +81,8 @@ impl Refusals {
     }
 
     fn has(&self, id: &str) -> bool {
+        // The messages of one attempt for several slots are numbered.
+        let id = split_entry(id).map_or(id, |(id, _)| id);
         self.recent().ids.iter().any(|(_, refused)| **refused == *id)
     }
 }

@@ -42,7 +42,14 @@ impl Heirs {
     /// Waits in line. Dropping it leaves the line; a lease that was on its way goes to the next.
     pub(super) fn enter(&self) -> impl Future<Output = (Held, Arc<Tenure>)> + use<> {
         let (sender, receiver) = oneshot::channel();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(sender);
+        {
+            let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who got a lease of the pool's, or gave up, is still in it.
+            while line.front().is_some_and(oneshot::Sender::is_closed) {
+                line.pop_front();
+            }
+            line.push_back(sender);
+        }
         async move {
             match receiver.await.ok().and_then(Held::with_tenure) {
                 Some(inherited) => inherited,

@@ -98,7 +98,8 @@ impl Governor {
     /// `Timeout`, `Overloaded`, `Closed`; `Pool` with what the pool says: transient errors only after its patience.
     ///
     /// # Cancel safety
-    /// Safe: a dropped call leaves the line, and no slot behind.
+    /// Safe: a dropped call leaves the line, and no slot behind. One that is kept without being polled holds up those
+    /// who stand behind it.
     pub async fn acquire(&self) -> Result<Permit, GovernorError> {
         self.wait_for(&self.0.request).await
     }

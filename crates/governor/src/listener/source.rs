@@ -62,7 +62,9 @@ impl Source {
 
     /// A call was made at that time of which this source tells.
     pub(super) fn expect(&mut self, called: Instant) {
-        if called >= self.since && self.heard.is_none_or(|heard| heard < called) {
+        // What is told of a call may be heard before the call's answer is.
+        let unheard = self.heard.is_none_or(|heard| heard + AUDIT / 2 < called);
+        if called >= self.since && unheard {
             self.expected.get_or_insert(called + AUDIT);
         }
     }

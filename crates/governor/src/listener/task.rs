@@ -448,11 +448,10 @@ impl Task {
     }
 
     fn next_check(&self) -> Instant {
+        // What ended is not waited for.
+        let due = self.audits.subscriber.as_ref().and_then(|_| self.audits.source.due());
         let regular = self.checked + LINGER;
-        [self.audits.source.due(), self.left, self.pool.bell.due()]
-            .into_iter()
-            .flatten()
-            .fold(regular, Instant::min)
+        [due, self.left, self.pool.bell.due()].into_iter().flatten().fold(regular, Instant::min)
     }
 
     async fn check(&mut self) {

@@ -7,6 +7,7 @@ use sluicegate_core::{HumanDuration, LeaseError, LeaseErrorKind};
 
 use super::NativePool;
 use super::held::group;
+use crate::config::LONGEST_TTL;
 use crate::pool::Facts;
 use crate::protocol::Protocol;
 use crate::wire::{StoredConfig, TTL, native_config};
@@ -55,8 +56,9 @@ fn check(config: &GovernorConfig, version: &str) -> Result<(), LeaseError> {
 
 /// Servers count these times in seconds.
 pub(crate) fn validate_ttl(ttl: Duration) -> Result<(), LeaseError> {
-    if ttl.as_secs() == 0 || ttl.subsec_nanos() > 0 {
-        let context = format!("ttl is {ttl:?}: native leases last whole seconds, at least one");
+    if ttl.as_secs() == 0 || ttl.subsec_nanos() > 0 || ttl > LONGEST_TTL {
+        let context =
+            format!("ttl is {ttl:?}: native leases last whole seconds, at least one, at most a year");
         return Err(LeaseError::new(LeaseErrorKind::Invalid, context));
     }
     Ok(())

@@ -321,13 +321,12 @@ impl LeasePool for NativePool {
             None if lease.weight() > NonZeroU32::MIN => false,
             _ => {
                 let mut freed = pool.delete_message(token.0, live.is_some(), within).await?;
-                if let Some(live) = live
-                    && live.in_doubt
+                // A renewal under way, or one that was never answered, may have put a newer message in its place.
+                if let Some(live) = pool.board.live(id)
+                    && (live.in_doubt || live.token != token)
                 {
-                    // A renewal that was never answered may have put a newer message in its place, whatever became
-                    // of this.
-                    let which = GetMessage::Last { last_by_subj: &live.subject };
-                    if let Some(message) = pool.stream.get(which).await? {
+                    let which = || GetMessage::Last { last_by_subj: &live.subject };
+                    while let Some(message) = pool.stream.get(which()).await? {
                         freed |= pool.delete_message(message.seq, true, within).await?;
                     }
                 }

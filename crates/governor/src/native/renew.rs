@@ -115,18 +115,14 @@ impl Round<'_> {
                         Some(last) => last,
                         None => read_back(pool, subject).await?,
                     };
-                    match (last, unanswered) {
-                        (0, _) => return Err(Failure::Lost),
-                        (sequence, Some(sent)) if sequence > expected => {
-                            return Ok(Written { sequence, sent });
-                        }
-                        // An earlier call's renewal that we never heard of, or another one under way.
-                        (last, None) if last > expected => {
-                            expected = last;
-                            continue;
-                        }
-                        _ => return Err(Failure::Lost),
+                    if last <= expected {
+                        return Err(Failure::Lost);
                     }
+                    // An earlier try that we never heard of, perhaps of an earlier call: it was stored at a time that
+                    // nobody knows, so it is renewed once more.
+                    expected = last;
+                    unanswered = None;
+                    continue;
                 }
                 Answer::NobodyListens(error) if unanswered.is_none() => {
                     match stream.why_silent(error).await {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::feed::Entry;
 use super::held::group;
+use crate::config::LONGEST_TTL;
 use crate::wire::{LEASE_HEADER, StoredMessage, StreamInfo};
 
 /// How long before an expiry a look has to show that the lease was still there, for the expiry to be believed.
@@ -248,7 +249,9 @@ impl Seen {
 
 /// `5s`, or a bare number of seconds.
 fn read_ttl(text: &str) -> Option<Duration> {
-    text.strip_suffix('s').unwrap_or(text).parse().ok().map(Duration::from_secs)
+    let ttl = text.strip_suffix('s').unwrap_or(text).parse().ok().map(Duration::from_secs);
+    // Anybody may publish, and beyond that sums with times overflow.
+    ttl.filter(|ttl| *ttl <= LONGEST_TTL)
 }
 
 #[cfg(test)]

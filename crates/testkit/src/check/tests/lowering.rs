@@ -21,8 +21,7 @@ fn history(granted: u64) -> Vec<Event> {
 }
 
 fn judged(granted: u64, adopted: u64) -> Verdict {
-    let mut params = Params::default();
-    params.adopted = Duration::from_nanos(adopted);
+    let params = Params { adopted: Duration::from_nanos(adopted), ..Params::default() };
     check(Rule::Limit, &history(granted), &params)
 }
 
