@@ -113,8 +113,9 @@ impl Row {
                 self.leader_changes += 1;
             }
         }
-        // The first leader is no change.
-        self.leader_changes = self.leader_changes.saturating_sub(1);
+        // The first leader is no change, and a server that comes back alone is none either.
+        let changes = self.leader_changes.saturating_sub(1);
+        self.leader_changes = if self.cell.replicas > 1 { changes } else { 0 };
     }
 
     fn judge(&mut self, events: &[Event]) {
