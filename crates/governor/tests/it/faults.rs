@@ -1,6 +1,7 @@
 //! Governors on servers and connections that fail: what is stored in the end is what is held, and nobody works with a
 //! slot that is somebody else's.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sluicegate_core::{Holder, Lease, LeaseError, LeasePool, LossCause, Random};
@@ -199,11 +200,20 @@ async fn a_server_that_is_killed_in_storms_has_nothing_left() {
         let options = PoolOptions::default().request_timeout(Duration::from_millis(500));
         let pool = Pool::with(on, &connection, &unique("killed"), 5, LONG * 5, options).await;
         for _ in 0..3 {
-            let storm = dropped(&pool, 300, Duration::from_millis(20));
-            let (cut_off, ()) = tokio::join!(storm, async {
+            let back = AtomicBool::new(false);
+            // For as long as it takes, which with a container is longer than one storm.
+            let storms = async {
+                let mut cut_off = 0;
+                while !back.load(Ordering::Acquire) {
+                    cut_off += dropped(&pool, 100, Duration::from_millis(20)).await;
+                }
+                cut_off
+            };
+            let (cut_off, ()) = tokio::join!(storms, async {
                 sleep(Duration::from_millis(5)).await;
                 server.kill().await.unwrap();
                 server.restart().await.unwrap();
+                back.store(true, Ordering::Release);
             });
             assert!(cut_off > 0, "some attempts had no answer");
         }
