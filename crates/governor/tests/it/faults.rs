@@ -203,11 +203,13 @@ async fn a_server_that_is_killed_in_storms_has_nothing_left() {
             let back = AtomicBool::new(false);
             // For as long as it takes, which with a container is longer than one storm.
             let storms = async {
-                let mut cut_off = 0;
+                let mut waves = JoinSet::new();
                 while !back.load(Ordering::Acquire) {
-                    cut_off += dropped(&pool, 100, Duration::from_millis(20)).await;
+                    let pool = pool.clone();
+                    waves.spawn(async move { dropped(&pool, 30, Duration::from_millis(20)).await });
+                    sleep(Duration::from_millis(5)).await;
                 }
-                cut_off
+                waves.join_all().await.into_iter().sum::<u32>()
             };
             let (cut_off, ()) = tokio::join!(storms, async {
                 sleep(Duration::from_millis(5)).await;
