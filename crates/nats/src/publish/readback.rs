@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Publish;
 use crate::error::ApiError;
-use crate::{Connection, PubAck};
+use crate::{Connection, PubAck, code};
 
 #[derive(Deserialize)]
 struct Got {
@@ -23,21 +23,33 @@ impl Connection {
     /// Looks where a message with an expectation must be, if it was stored: the server judges the expectation before
     /// it looks at the id, so a repetition of a stored message conflicts with itself.
     ///
-    /// `None`: it is not there (never stored, or stored and gone since), or we may not look.
-    pub(super) async fn read_back(&self, publish: &Publish, id: &str) -> Option<PubAck> {
-        let stream = match &publish.stream {
-            Some(stream) => stream.clone(),
-            None => self.streams_of(publish).await.ok()?.into_iter().next()?,
-        };
+    /// `None`: it is not there (never stored, or stored and gone since), or nothing says where it would be.
+    ///
+    /// # Errors
+    /// Nobody has looked: not permitted, or not answered.
+    pub(super) async fn read_back(&self, publish: &Publish, id: &str) -> Result<Option<PubAck>, ApiError> {
         // Its place follows from what it expected.
         let place = match (publish.last_sequence, publish.last_subject_sequence) {
-            (Some(last), _) => json!({ "seq": last.checked_add(1)? }),
-            (None, Some(last)) => json!({ "seq": last.checked_add(1)?, "next_by_subj": publish.subject }),
-            (None, None) => return None,
+            (Some(last), _) => json!({ "seq": last.saturating_add(1) }),
+            (None, Some(last)) => json!({ "seq": last.saturating_add(1), "next_by_subj": publish.subject }),
+            (None, None) => return Ok(None),
         };
-        let got: Got = self.api(&format!("STREAM.MSG.GET.{stream}"), &place, publish.timeout).await.ok()?;
-        let ours = message_id(&got.message.hdrs).is_some_and(|stored| stored == id);
-        ours.then_some(PubAck { stream, sequence: got.message.seq, duplicate: true, domain: None })
+        let stream = match &publish.stream {
+            Some(stream) => stream.clone(),
+            None => match self.streams_of(publish).await?.into_iter().next() {
+                Some(stream) => stream,
+                None => return Ok(None),
+            },
+        };
+        let got: Result<Got, ApiError> =
+            self.api(&format!("STREAM.MSG.GET.{stream}"), &place, publish.timeout).await;
+        let message = match got {
+            Ok(got) => got.message,
+            Err(error) if error.err_code() == Some(code::NO_MESSAGE_FOUND) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let ours = message_id(&message.hdrs).is_some_and(|stored| stored == id);
+        Ok(ours.then_some(PubAck { stream, sequence: message.seq, duplicate: true, domain: None }))
     }
 
     /// The streams that listen on the subject.

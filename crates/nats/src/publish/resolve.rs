@@ -60,18 +60,21 @@ impl Connection {
                 }
                 _ => unsure != Unsure::Nothing || verdict == Verdict::Unknown,
             };
-            if unknown
-                && error.err_code().is_some_and(code::is_cas_conflict)
-                && let Some(ack) = self.read_back(&publish, &id).await
-            {
-                return Ok(ack);
-            }
-            let limit = match verdict {
+            let mut limit = match verdict {
                 Verdict::Final => Duration::ZERO,
                 Verdict::Election if !unknown => publish.patience,
                 Verdict::Election => publish.patience.max(publish.resolve_for),
                 Verdict::Unknown | Verdict::NotSent => publish.resolve_for,
             };
+            if unknown && error.err_code().is_some_and(code::is_cas_conflict) {
+                match self.read_back(&publish, &id).await {
+                    Ok(Some(ack)) => return Ok(ack),
+                    Ok(None) => {}
+                    // Nobody has looked yet, and another conflict leads back here.
+                    Err(look) if self::verdict(&look) != Verdict::Final => limit = publish.resolve_for,
+                    Err(_) => {}
+                }
+            }
             let delay = delays.next().unwrap_or(Duration::from_secs(2));
             if started.elapsed() + delay >= limit {
                 let mut kind = kind(&error);

@@ -1,10 +1,13 @@
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde_json::{Value, json};
-use sluicegate_nats::{Connection, Outcome, PubAck, Publish, PublishError, PublishErrorKind, code};
+use sluicegate_nats::{
+    Connection, Outcome, PubAck, Publish, PublishError, PublishErrorKind, Settings, code, connect,
+};
 use sluicegate_testkit::server::{Direction, Fault, NatsServer, Proxy};
 
-use crate::support::{PATIENCE, connected, eventually, stored, stream};
+use crate::support::{PATIENCE, connected, eventually, stored, stream, subscribed};
 
 #[tokio::test]
 async fn an_id_is_stored_once() {
@@ -90,12 +93,15 @@ async fn a_stream_that_comes_within_patience_gets_the_message() {
 
 /// Publishes while answers are held back, lets them through after the second one, and returns the outcome.
 async fn publish_twice_unheard(
+    api_prefix: &str,
     publish: Publish,
     before: impl AsyncFnOnce(&Connection),
 ) -> (Result<PubAck, PublishError>, u64) {
     let server = NatsServer::start().await.unwrap();
     let proxy = Proxy::start(server.addr()).await.unwrap();
-    let (direct, through) = (connected(&server.url()).await, connected(&proxy.url()).await);
+    let direct = connected(&server.url()).await;
+    let settings = Settings::builder().server(&proxy.url()).api_prefix(api_prefix).build().unwrap();
+    let through = connect(&settings).await.unwrap();
     stream(&direct, "S", json!({ "subjects": ["S", "T"] })).await;
     before(&through).await;
     proxy.set_one_way(Direction::ToClient, Fault::Hold);
@@ -111,27 +117,49 @@ async fn publish_twice_unheard(
 
 #[tokio::test]
 async fn an_answer_that_was_lost_is_resolved_with_the_same_id() {
-    let (ack, stored) = publish_twice_unheard(Publish::new("S", "x"), async |_| {}).await;
+    let (ack, stored) = publish_twice_unheard("$JS.API", Publish::new("S", "x"), async |_| {}).await;
     let ack = ack.unwrap();
     assert_eq!((ack.sequence, ack.duplicate, stored), (1, true, 1));
 }
 
+/// One message on each subject.
+async fn warm(connection: &Connection) {
+    for subject in ["S", "T"] {
+        connection.publish(Publish::new(subject, "warm")).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_repetition_that_conflicts_with_itself_is_looked_up() {
-    let warm = async |connection: &Connection| {
-        for subject in ["S", "T"] {
-            connection.publish(Publish::new(subject, "warm")).await.unwrap();
-        }
-    };
     for publish in [
         Publish::new("S", "x").expect_last_sequence(2),
         Publish::new("S", "x").expect_last_subject_sequence(1).expect_stream("S"),
         Publish::new("S", "x").expect_last_subject_sequence(1),
     ] {
-        let (ack, stored) = publish_twice_unheard(publish, warm).await;
+        let (ack, stored) = publish_twice_unheard("$JS.API", publish, warm).await;
         let ack = ack.unwrap();
         assert_eq!((ack.sequence, ack.duplicate, stored), (3, true, 3));
     }
+}
+
+#[tokio::test]
+async fn a_look_that_nobody_answered_is_repeated() {
+    let deaf_at_first = async |connection: &Connection| {
+        warm(connection).await;
+        let mut looks = subscribed(connection, "DEAF.STREAM.MSG.GET.S").await;
+        let client = connection.client();
+        tokio::spawn(async move {
+            looks.next().await.unwrap();
+            while let Some(look) = looks.next().await {
+                let subject = "$JS.API.STREAM.MSG.GET.S";
+                client.publish_with_reply(subject, look.reply.unwrap(), look.payload).await.unwrap();
+            }
+        });
+    };
+    let publish = Publish::new("S", "x").expect_last_sequence(2).expect_stream("S");
+    let (ack, stored) = publish_twice_unheard("DEAF", publish, deaf_at_first).await;
+    let ack = ack.unwrap();
+    assert_eq!((ack.sequence, ack.duplicate, stored), (3, true, 3));
 }
 
 #[tokio::test]
