@@ -3,10 +3,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluicegate_core::later;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until};
 
 use crate::shared::Shared;
-use crate::{BatcherBuilder, DrainReport, Handler, State, Stats, WatcherBuilder};
+use crate::{Audit, BatcherBuilder, BatcherEvent, DrainReport, Handler, State, Stats, WatcherBuilder};
 
 /// The handle on one batcher: one for each datastore, any number of watchers. Cheap to clone.
 ///
@@ -42,7 +43,43 @@ impl Batcher {
         self.shared.wake.notify_one();
     }
 
-    /// Refuses new operations, finishes the accepted ones within capacity, and waits for that. At the timeout the
+    /// Starts nothing for [`pause_time`](crate::BatcherConfig::pause_time), so that the datastore can recover. Running
+    /// batches go on, operations are accepted. Ignored unless the batcher runs; a second pause does not extend the
+    /// first.
+    pub fn pause(&self) {
+        self.shared.pause(Some(self.shared.config.pause_time), false);
+    }
+
+    /// As [`pause`](Self::pause), for that time. While paused it moves the end to the later of both.
+    pub fn pause_for(&self, duration: Duration) {
+        self.shared.pause(Some(duration), true);
+    }
+
+    /// As [`pause`](Self::pause), until [`resume`](Self::resume), a drain or an abort.
+    pub fn pause_indefinitely(&self) {
+        self.shared.pause(None, true);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.shared.resume();
+    }
+
+    /// Holds the counters against what is there, and sets them right if they are wrong.
+    ///
+    /// # Cancel safety
+    /// Dropping it does not stop the audit.
+    pub async fn audit(&self) -> Audit {
+        self.shared.audit().await
+    }
+
+    /// What happens from now on. A receiver that is too slow loses the oldest events and is told how many
+    /// (`Lagged`); the batcher never waits for it.
+    pub fn events(&self) -> broadcast::Receiver<BatcherEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// Refuses new operations, ends a pause, finishes the accepted ones within capacity, and waits for that. At the timeout the
     /// running handlers are dropped and what is left ends as `ShutDown`. Leases are given back before it returns.
     ///
     /// Concurrent and later callers get the same report; the earliest deadline of all callers counts. If no engine
@@ -76,7 +113,8 @@ impl Batcher {
         self.stats().state
     }
 
-    /// The target: the sum of the costs of all operations that were accepted and have not ended, in units.
+    /// The target: the sum of the costs of all operations that were accepted and have not ended, in units, but for
+    /// those that wait for another attempt.
     pub fn needs_capacity(&self) -> u64 {
         self.stats().target
     }

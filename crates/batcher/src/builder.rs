@@ -9,7 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
 use crate::shared::Shared;
-use crate::{Batcher, BatcherConfig, BatcherEvent, Capacity, ConfigError, DrainReport, Engine, Rate};
+use crate::{
+    Batcher, BatcherConfig, BatcherEvent, Capacity, ConfigError, DrainReport, Engine, OnFull, OnTimeout,
+    Rate, ThrottleScope,
+};
 
 /// Makes a [`Batcher`] and its [`Engine`].
 #[must_use = "a batcher exists once build() or start() is called"]
@@ -55,6 +58,21 @@ impl BatcherBuilder {
         self
     }
 
+    /// See [`BatcherConfig::buffer_bytes`].
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        match NonZeroUsize::new(bytes) {
+            Some(bytes) => self.config.buffer_bytes = Some(bytes),
+            None => self.refuse("buffer-bytes"),
+        }
+        self
+    }
+
+    /// See [`BatcherConfig::on_full`].
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.config.on_full = on_full;
+        self
+    }
+
     /// See [`BatcherConfig::slice`].
     pub fn slice(mut self, slice: Duration) -> Self {
         self.config.slice = slice;
@@ -79,6 +97,54 @@ impl BatcherBuilder {
     /// See [`BatcherConfig::horizon`].
     pub fn horizon(mut self, horizon: Duration) -> Self {
         self.config.horizon = horizon;
+        self
+    }
+
+    /// See [`BatcherConfig::audit_interval`].
+    pub fn audit_interval(mut self, interval: Duration) -> Self {
+        self.config.audit_interval = interval;
+        self
+    }
+
+    /// See [`BatcherConfig::max_operation_time`].
+    pub fn max_operation_time(mut self, time: Duration) -> Self {
+        self.config.max_operation_time = time;
+        self
+    }
+
+    /// See [`BatcherConfig::on_timeout`].
+    pub fn on_timeout(mut self, on_timeout: OnTimeout) -> Self {
+        self.config.on_timeout = on_timeout;
+        self
+    }
+
+    /// See [`BatcherConfig::pause_time`].
+    pub fn pause_time(mut self, time: Duration) -> Self {
+        self.config.pause_time = time;
+        self
+    }
+
+    /// See [`BatcherConfig::adaptive`].
+    pub fn adaptive(mut self, adaptive: bool) -> Self {
+        self.config.adaptive = adaptive;
+        self
+    }
+
+    /// See [`BatcherConfig::throttle_scope`].
+    pub fn throttle_scope(mut self, scope: ThrottleScope) -> Self {
+        self.config.throttle_scope = scope;
+        self
+    }
+
+    /// See [`BatcherConfig::verbose_events`].
+    pub fn verbose_events(mut self, verbose: bool) -> Self {
+        self.config.verbose_events = verbose;
+        self
+    }
+
+    /// See [`BatcherConfig::link_spans`].
+    pub fn link_spans(mut self, link: bool) -> Self {
+        self.config.link_spans = link;
         self
     }
 

@@ -36,6 +36,15 @@ pub enum EnqueueErrorKind {
     Full,
     /// The batcher drains or has stopped: it accepts nothing any more.
     ShutDown,
+    /// It has been handed to a handler as often as its watcher allows.
+    TooManyAttempts {
+        /// How often it has been.
+        attempts: u32,
+        /// How often it may be.
+        max: u32,
+    },
+    /// Its deadline has passed already.
+    DeadlinePassed,
     /// The operation costs more than the capacity can ever give in a second: split it.
     TooExpensive {
         /// What it costs, in units.
@@ -50,6 +59,10 @@ impl fmt::Display for EnqueueErrorKind {
         match self {
             Self::Full => f.write_str("the buffer is full: try later or wait for a place"),
             Self::ShutDown => f.write_str("the batcher is shutting down: nothing is accepted any more"),
+            Self::TooManyAttempts { attempts, max } => {
+                write!(f, "it has had {attempts} of {max} attempts: give it up")
+            }
+            Self::DeadlinePassed => f.write_str("its deadline has passed: it would never start"),
             Self::TooExpensive { cost, max } => {
                 write!(
                     f,
@@ -103,6 +116,17 @@ impl<T> Error for EnqueueError<T> {}
 pub enum OpError<E> {
     /// The handler said so. An error of the whole batch is shared by all of its operations.
     Failed(Arc<E>),
+    /// The handler said so, and the last attempt was that.
+    Exhausted {
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt ended with.
+        last: Arc<E>,
+    },
+    /// The handler took longer than `max_operation_time`; whether the operation took effect is unknown.
+    TimedOut,
+    /// The deadline passed before it was started: it took no effect, or none in its last attempt.
+    DeadlinePassed,
     /// The handler panicked, with this message; whether the operation took effect is unknown.
     Panicked(Arc<str>),
     /// The handler returned fewer or more verdicts than there were operations; this one has none that can be
@@ -116,6 +140,11 @@ impl<E> Clone for OpError<E> {
     fn clone(&self) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::Exhausted { attempts, last } => {
+                Self::Exhausted { attempts: *attempts, last: Arc::clone(last) }
+            }
+            Self::TimedOut => Self::TimedOut,
+            Self::DeadlinePassed => Self::DeadlinePassed,
             Self::Panicked(message) => Self::Panicked(Arc::clone(message)),
             Self::NoVerdict => Self::NoVerdict,
             Self::ShutDown => Self::ShutDown,
@@ -127,6 +156,13 @@ impl<E> fmt::Display for OpError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(_) => f.write_str("the handler failed the operation"),
+            Self::Exhausted { attempts, .. } => {
+                write!(f, "the handler failed the operation {attempts} times")
+            }
+            Self::TimedOut => {
+                f.write_str("the handler took too long: whether the operation took effect is unknown")
+            }
+            Self::DeadlinePassed => f.write_str("the deadline passed before the operation was started"),
             Self::Panicked(message) => write!(f, "the handler panicked: {message}"),
             Self::NoVerdict => f.write_str("the handler gave the wrong number of verdicts"),
             Self::ShutDown => f.write_str("the batcher shut down before the operation ended"),
@@ -137,7 +173,7 @@ impl<E> fmt::Display for OpError<E> {
 impl<E: Error + 'static> Error for OpError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Failed(error) => Some(&**error),
+            Self::Failed(error) | Self::Exhausted { last: error, .. } => Some(&**error),
             _ => None,
         }
     }

@@ -1,11 +1,12 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sluicegate_core::{FencingToken, LeaseErrorKind, LeaseId, LossCause, Observer};
+use tokio::sync::broadcast;
 
 use crate::{DrainReport, Rate};
 
@@ -26,12 +27,20 @@ impl fmt::Display for BatchId {
 pub enum FlushReason {
     /// No batch of the watcher was running.
     Idle,
+    /// The operation is to be [`alone`](crate::Operation::alone).
+    Alone,
+    /// Its operations have left before: they come back from a throttled, a failed or a late batch.
+    Again,
     /// The policy is [`Flush::Immediate`](crate::Flush::Immediate).
     Immediate,
     /// It has as many operations as it may have.
     Size,
+    /// It has as many bytes as it may have.
+    Bytes,
     /// It costs as much as it may.
     Cost,
+    /// The tick of [`Flush::Every`](crate::Flush::Every).
+    Tick,
     /// The oldest operation has waited long enough for company.
     Linger,
     /// Somebody waits for a place in the buffer.
@@ -57,12 +66,14 @@ pub enum BatcherEvent {
         len: usize,
         /// Sum of their costs, in units.
         cost: u64,
+        /// Sum of their bytes.
+        bytes: u64,
         /// Why it left now.
         reason: FlushReason,
         /// How long its oldest operation has waited, at most.
         oldest_wait: Duration,
     },
-    /// A handler has ended; all operations of the batch have their outcome.
+    /// A handler has ended; all operations of the batch have their outcome, or wait for another attempt.
     #[non_exhaustive]
     BatchEnded {
         /// Which batch.
@@ -73,8 +84,70 @@ pub enum BatcherEvent {
         elapsed: Duration,
         /// Operations that succeeded.
         done: usize,
-        /// Operations that did not.
+        /// Operations that ended otherwise.
         failed: usize,
+        /// Operations that wait again because the datastore has too much to do.
+        throttled: usize,
+        /// Operations that wait for another attempt.
+        retried: usize,
+    },
+    /// An operation has failed and waits for another attempt.
+    #[non_exhaustive]
+    OperationRetried {
+        /// Whose.
+        watcher: Arc<str>,
+        /// Attempts so far.
+        attempts: u32,
+        /// How long it waits.
+        delay: Duration,
+    },
+    /// An operation did not end well, and nobody waits for it.
+    #[non_exhaustive]
+    DeadLettered {
+        /// Whose.
+        watcher: Arc<str>,
+        /// Attempts that it had.
+        attempts: u32,
+        /// How it ended.
+        cause: Arc<str>,
+    },
+    /// Deadlines of operations passed before they were started.
+    #[non_exhaustive]
+    DeadlinePassed {
+        /// Whose.
+        watcher: Arc<str>,
+        /// How many operations.
+        operations: usize,
+    },
+    /// A handler took longer than it may; the operations of the batch end as `TimedOut`.
+    #[non_exhaustive]
+    HandlerTimedOut {
+        /// Which batch.
+        batch: BatchId,
+        /// Whose.
+        watcher: Arc<str>,
+        /// The handler runs on, and keeps its slot.
+        detached: bool,
+    },
+    /// The datastore has too much to do: nothing is started for a while.
+    #[non_exhaustive]
+    Throttled {
+        /// Which batch was told so.
+        batch: BatchId,
+        /// Whose.
+        watcher: Arc<str>,
+        /// How many of its operations.
+        operations: usize,
+        /// How long nothing is started.
+        pause: Duration,
+    },
+    /// What the datastore is believed to bear has changed.
+    #[non_exhaustive]
+    RateAdapted {
+        /// Units per second before; none: as much as the capacity allows.
+        from: Option<Rate>,
+        /// Units per second now; none: as much as the capacity allows.
+        to: Option<Rate>,
     },
     /// A batch whose handler had not started when a lease it was paid for with ended: the process was frozen in
     /// between. The handler is not called, the operations go back to the head of their queue, the budget is gone.
@@ -106,7 +179,41 @@ pub enum BatcherEvent {
         reserved: Rate,
         /// The part that is leased.
         leased: Rate,
+        /// What is made use of: less than the rate if the datastore does not bear it.
+        effective: Rate,
     },
+    /// The capacity was told what is needed (with `verbose_events`).
+    #[non_exhaustive]
+    CapacityRequested {
+        /// Sum of the costs that are needed for, in units.
+        target: u64,
+    },
+    /// Batches begin to leave (with `verbose_events`).
+    FlushStarted,
+    /// What could leave has left (with `verbose_events`).
+    #[non_exhaustive]
+    FlushDone {
+        /// How many batches.
+        batches: u64,
+    },
+    /// Nothing is started for a while.
+    #[non_exhaustive]
+    Paused {
+        /// For how long; none: until it is resumed.
+        duration: Option<Duration>,
+    },
+    /// A pause is over.
+    Resumed,
+    /// The counters are right.
+    AuditPassed,
+    /// The counters were wrong, which is a defect of this crate, and have been set right.
+    #[non_exhaustive]
+    AuditFailed {
+        /// What was wrong.
+        findings: Findings,
+    },
+    /// The counters could not be judged: a detached handler is overdue, or too much moved.
+    AuditSkipped,
     /// A share of the capacity is ours.
     #[non_exhaustive]
     LeaseAcquired {
@@ -155,34 +262,80 @@ pub enum BatcherEvent {
     },
 }
 
+/// What an audit found wrong: expected is counted anew, found is what the counter said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct Findings {
+    /// Cost of what was accepted and has not ended, expected and found, in units.
+    pub target: Option<(u64, u64)>,
+    /// Batches that are with a handler, expected and found.
+    pub in_flight: Option<(u64, u64)>,
+}
+
+impl Findings {
+    /// Nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.target.is_none() && self.in_flight.is_none()
+    }
+}
+
+/// How far a receiver of [`Batcher::events`](crate::Batcher::events) may lag behind before it loses the oldest.
+const BACKLOG: usize = 1_024;
+
 /// The way from inside the crate to the observer.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
     observer: Arc<dyn Observer<BatcherEvent>>,
+    receivers: Arc<OnceLock<broadcast::Sender<BatcherEvent>>>,
     panics: Arc<AtomicU64>,
 }
 
 impl Events {
     pub(crate) fn new(observer: Arc<dyn Observer<BatcherEvent>>) -> Self {
-        Self { observer, panics: Arc::default() }
+        Self { observer, receivers: Arc::default(), panics: Arc::default() }
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<BatcherEvent> {
+        self.receivers.get_or_init(|| broadcast::Sender::new(BACKLOG)).subscribe()
     }
 
     pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// Writes the tracing event and tells the observer; its panics are caught and counted.
+    /// Calls what belongs to the user; a panic is counted and answered with `None`.
+    pub(crate) fn guarded<T>(&self, what: &str, call: impl FnOnce() -> T) -> Option<T> {
+        let answer = catch_unwind(AssertUnwindSafe(call)).ok();
+        if answer.is_none() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("{what} panicked");
+        }
+        answer
+    }
+
+    /// Writes the tracing event and tells observer and receivers.
     pub(crate) fn emit(&self, event: &BatcherEvent) {
         match event {
+            BatcherEvent::AuditFailed { .. } => tracing::error!(?event),
             BatcherEvent::HandlerPanicked { .. }
+            | BatcherEvent::HandlerTimedOut { .. }
+            | BatcherEvent::DeadLettered { .. }
             | BatcherEvent::StartedTooLate { .. }
             | BatcherEvent::PoolError { .. } => tracing::warn!(?event),
-            BatcherEvent::BatchStarted { .. } | BatcherEvent::BatchEnded { .. } => tracing::trace!(?event),
+            BatcherEvent::BatchStarted { .. }
+            | BatcherEvent::BatchEnded { .. }
+            | BatcherEvent::CapacityRequested { .. }
+            | BatcherEvent::FlushStarted
+            | BatcherEvent::FlushDone { .. } => tracing::trace!(?event),
             _ => tracing::debug!(?event),
         }
-        if catch_unwind(AssertUnwindSafe(|| self.observer.observe(event))).is_err() {
-            self.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!("the observer panicked");
+        self.guarded("the observer", || self.observer.observe(event));
+        if let Some(receivers) = self.receivers.get()
+            && receivers.receiver_count() > 0
+        {
+            // Without receivers it is lost, as it should be.
+            let _ = receivers.send(event.clone());
         }
     }
 }

@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::operation::Terms;
 use crate::{BatchId, FlushReason, Grant, Verdicts};
 
 /// Sends a batch to the datastore, and says for each operation how that went.
 ///
 /// Called once a batch, each in a task of its own; several batches of one watcher may run at once unless
-/// `max_concurrent_batches` forbids it. A panic is caught and ends the operations of that batch as `Panicked`. When
-/// the batcher is aborted, the future is dropped.
+/// `max_concurrent_batches` forbids it. A panic is caught and ends the operations of that batch as `Panicked`. When it
+/// takes longer than `max_operation_time`, or the batcher is aborted, the future is dropped.
 #[async_trait]
 pub trait Handler<T, R, E>: Send + Sync + 'static {
     /// Handles one batch. The payloads stay with the batcher unless they are taken.
@@ -36,7 +37,7 @@ where
 
 pub(crate) struct Entry<T> {
     pub(crate) payload: Option<T>,
-    pub(crate) cost: u32,
+    pub(crate) terms: Terms,
 }
 
 /// The operations that a handler gets together, oldest first.
@@ -62,7 +63,12 @@ impl<T> Batch<T> {
 
     /// What that operation costs, in units; 0 for an index beyond the end.
     pub fn cost(&self, index: usize) -> u32 {
-        self.entries.get(index).map_or(0, |entry| entry.cost)
+        self.entries.get(index).map_or(0, |entry| entry.terms.cost)
+    }
+
+    /// How often that operation has been handed to a handler, this time included; 0 for an index beyond the end.
+    pub fn attempts(&self, index: usize) -> u32 {
+        self.entries.get(index).map_or(0, |entry| entry.terms.attempts)
     }
 
     /// The payloads that were not taken.
@@ -70,12 +76,12 @@ impl<T> Batch<T> {
         self.entries.iter().filter_map(|entry| entry.payload.as_ref())
     }
 
-    /// Moves one payload out of the batch.
+    /// Moves one payload out of the batch. That operation can then not be tried again.
     pub fn take(&mut self, index: usize) -> Option<T> {
         self.entries.get_mut(index)?.payload.take()
     }
 
-    /// Moves out all payloads that were not taken.
+    /// Moves out all payloads that were not taken. None of the operations can then be tried again.
     pub fn take_all(&mut self) -> Vec<T> {
         self.entries.iter_mut().filter_map(|entry| entry.payload.take()).collect()
     }
@@ -94,6 +100,8 @@ pub struct BatchContext {
     pub(crate) watcher: Arc<str>,
     pub(crate) reason: FlushReason,
     pub(crate) cost: u64,
+    pub(crate) bytes: u64,
+    pub(crate) deadline: Option<Instant>,
     pub(crate) grant: Option<Grant>,
     pub(crate) start_by: Option<Instant>,
     pub(crate) cancellation: CancellationToken,
@@ -120,12 +128,23 @@ impl BatchContext {
         self.cost
     }
 
+    /// The sum of the bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The earliest deadline of its operations. They have been started in time; whether it is worth while to go on
+    /// beyond it is the handler's to say.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// The capacity under which the budget was taken, with the fencing tokens of its leases; none without a capacity.
     pub fn grant(&self) -> Option<&Grant> {
         self.grant.as_ref()
     }
 
-    /// Cancelled when the batcher is aborted. The handler's future is dropped then; this token is for work that it
+    /// Cancelled when the batcher, or the watcher, is aborted. The handler's future is dropped then; this token is for work that it
     /// has handed to others.
     pub fn cancellation(&self) -> &CancellationToken {
         &self.cancellation
@@ -211,5 +230,48 @@ where
 {
     async fn handle(&self, batch: &mut Batch<T>, cx: &BatchContext) -> Verdicts<R, E> {
         (self.handle)(batch.take_all(), cx.clone()).await.into()
+    }
+}
+
+/// A handler from a closure that takes copies of the payloads, so that operations can be tried again.
+///
+/// ```
+/// use sluicegate_batcher::{Handler, Verdicts, cloning};
+///
+/// fn store() -> impl Handler<String, (), std::io::Error> {
+///     cloning(|lines: Vec<String>, _cx| async move {
+///         drop(lines);
+///         Verdicts::throttled(None, std::io::Error::other("busy"))
+///     })
+/// }
+/// # let _ = store();
+/// ```
+pub fn cloning<T, R, E, F, Fut>(handle: F) -> impl Handler<T, R, E>
+where
+    T: Clone + Send + Sync + 'static,
+    R: Send + 'static,
+    E: Send + Sync + 'static,
+    F: Fn(Vec<T>, BatchContext) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: Into<Verdicts<R, E>>> + Send + 'static,
+{
+    Cloning { handle, types: PhantomData }
+}
+
+struct Cloning<F, R, E> {
+    handle: F,
+    types: PhantomData<fn() -> (R, E)>,
+}
+
+#[async_trait]
+impl<T, R, E, F, Fut> Handler<T, R, E> for Cloning<F, R, E>
+where
+    T: Clone + Send + Sync + 'static,
+    R: Send + 'static,
+    E: Send + Sync + 'static,
+    F: Fn(Vec<T>, BatchContext) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: Into<Verdicts<R, E>>> + Send + 'static,
+{
+    async fn handle(&self, batch: &mut Batch<T>, cx: &BatchContext) -> Verdicts<R, E> {
+        (self.handle)(batch.iter().cloned().collect(), cx.clone()).await.into()
     }
 }

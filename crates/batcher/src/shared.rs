@@ -2,14 +2,17 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::Lane;
 use crate::event::Events;
-use crate::{BatcherConfig, BatcherEvent, DrainReport, Outcomes, Rate, State, Stats};
+use crate::ledger::Reading;
+use crate::limit::Aimd;
+use crate::places::Places;
+use crate::{Audit, BatcherConfig, BatcherEvent, DrainReport, Outcomes, Rate, State, Stats};
 
 /// No lock of this crate is held while user code runs, so a poisoned one is as good as new.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -18,32 +21,25 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The books of one watcher, whatever its types.
 pub(crate) trait Books: Send + Sync {
-    fn tally(&self) -> Tally;
+    /// What became of its operations; how many were accepted, and their cost.
+    fn reading(&self) -> (Reading, u64, u64);
     /// Nothing is accepted any more.
     fn close(&self);
     /// What the engine has not seen yet ends as `ShutDown`.
     fn end_waiting(&self);
 }
 
-/// A reading of the books.
-pub(crate) struct Tally {
-    pub(crate) outcomes: Outcomes,
-    pub(crate) running: u64,
-    pub(crate) batches: u64,
-    pub(crate) ended_cost: u64,
-    pub(crate) accepted: u64,
-    pub(crate) accepted_cost: u64,
-}
-
 /// What the handles, the engine and the running batches have in common.
 pub(crate) struct Shared {
     pub(crate) config: BatcherConfig,
+    /// There is a capacity.
+    pub(crate) limited: bool,
     /// The most that an operation may cost; without a capacity anything goes.
-    pub(crate) max: Option<Rate>,
-    /// Free places in the buffer. Its line is the order in which callers wait for one.
-    pub(crate) places: Semaphore,
-    /// Operations that wait again after their places were given away.
-    pub(crate) overdraft: AtomicUsize,
+    max: AtomicU64,
+    /// Places in the buffer.
+    pub(crate) places: Places,
+    /// Bytes in the buffer, if they are limited.
+    pub(crate) room: Option<Places>,
     /// The engine has been told that the buffer is full, and has not looked yet.
     pub(crate) starved: AtomicBool,
     pub(crate) flush: AtomicBool,
@@ -53,9 +49,13 @@ pub(crate) struct Shared {
     pub(crate) tracker: TaskTracker,
     pub(crate) batches_started: AtomicU64,
     pub(crate) batches_running: AtomicUsize,
+    /// What the capacity allows, and what of that is made use of.
     pub(crate) rate: AtomicU64,
+    pub(crate) effective: AtomicU64,
+    pub(crate) brake: Mutex<Brake>,
+    pub(crate) audits: Mutex<Vec<oneshot::Sender<Audit>>>,
     lanes: Mutex<Lanes>,
-    life: Mutex<Life>,
+    pub(crate) life: Mutex<Life>,
     report: watch::Sender<Option<DrainReport>>,
 }
 
@@ -67,9 +67,22 @@ struct Lanes {
     closed: bool,
 }
 
-struct Life {
-    state: State,
+pub(crate) struct Life {
+    pub(crate) state: State,
     end: Option<End>,
+    /// When a pause is over; none: when somebody says so.
+    pub(crate) pause: Option<Option<Instant>>,
+}
+
+/// What throttled operations have led to.
+pub(crate) struct Brake {
+    pub(crate) aimd: Aimd,
+    /// What the capacity allowed when last looked at.
+    pub(crate) limit: Option<Rate>,
+    /// What everybody was told.
+    pub(crate) known: Option<Rate>,
+    /// Nothing is started before.
+    pub(crate) blocked_until: Option<Instant>,
 }
 
 /// The end of a batcher has begun.
@@ -88,11 +101,13 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     pub(crate) fn new(config: BatcherConfig, max: Option<Rate>, events: Events) -> Arc<Self> {
+        let brake = Brake { aimd: Aimd::new(Instant::now()), limit: None, known: None, blocked_until: None };
         Arc::new(Self {
-            places: Semaphore::new(config.buffer.get()),
+            places: Places::new(config.buffer.get()),
+            room: config.buffer_bytes.map(|bytes| Places::new(bytes.get())),
             config,
-            max,
-            overdraft: AtomicUsize::new(0),
+            limited: max.is_some(),
+            max: AtomicU64::new(max.map_or(u64::MAX, Rate::units)),
             starved: AtomicBool::new(false),
             flush: AtomicBool::new(false),
             wake: Arc::new(Notify::new()),
@@ -102,8 +117,11 @@ impl Shared {
             batches_started: AtomicU64::new(0),
             batches_running: AtomicUsize::new(0),
             rate: AtomicU64::new(0),
+            effective: AtomicU64::new(0),
+            brake: Mutex::new(brake),
+            audits: Mutex::default(),
             lanes: Mutex::default(),
-            life: Mutex::new(Life { state: State::Built, end: None }),
+            life: Mutex::new(Life { state: State::Built, end: None, pause: None }),
             report: watch::Sender::new(None),
         })
     }
@@ -124,11 +142,23 @@ impl Shared {
         std::mem::take(&mut lock(&self.lanes).fresh)
     }
 
-    /// So many operations wait no longer.
-    pub(crate) fn free_places(&self, places: usize) {
-        let take = |owed: usize| (owed > 0).then(|| owed.saturating_sub(places));
-        let owed = self.overdraft.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or(0);
-        self.places.add_permits(places.saturating_sub(owed));
+    /// The most that an operation may cost.
+    pub(crate) fn max(&self) -> u64 {
+        self.max.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_max(&self, max: Rate) {
+        self.max.store(max.units(), Ordering::Release);
+    }
+
+    /// Somebody waits for a place in the buffer, or will have to.
+    pub(crate) fn is_full(&self) -> bool {
+        self.places.is_full() || self.room.as_ref().is_some_and(Places::is_full)
+    }
+
+    /// An engine works, or may yet.
+    pub(crate) fn has_engine(&self) -> bool {
+        !matches!(lock(&self.life).state, State::Built | State::Stopped)
     }
 
     fn books(&self) -> Vec<Arc<dyn Books>> {
@@ -138,7 +168,7 @@ impl Shared {
     fn outcomes(&self) -> Outcomes {
         let mut sum = Outcomes::default();
         for books in self.books() {
-            sum += books.tally().outcomes;
+            sum += books.reading().0.outcomes;
         }
         sum
     }
@@ -149,21 +179,30 @@ impl Shared {
             accepted: 0,
             outcomes: Outcomes::default(),
             buffered: 0,
+            backing_off: 0,
             running: 0,
             batches_running: 0,
             batches_started: self.batches_started.load(Ordering::Acquire),
             target: 0,
-            rate: self.max.map(|_| self.rate.load(Ordering::Acquire)),
-            observer_panics: self.events.panics(),
+            retried: 0,
+            throttled: 0,
+            spent: 0,
+            rate: self.limited.then(|| self.rate.load(Ordering::Acquire)),
+            adapted: lock(&self.brake).known.map(Rate::units),
+            callback_panics: self.events.panics(),
         };
         for books in self.books() {
-            let tally = books.tally();
-            stats.accepted += tally.accepted;
-            stats.outcomes += tally.outcomes;
-            stats.running += tally.running;
-            stats.batches_running += tally.batches;
-            stats.buffered += tally.accepted.saturating_sub(tally.outcomes.total() + tally.running);
-            stats.target += tally.accepted_cost.saturating_sub(tally.ended_cost);
+            let (reading, accepted, accepted_cost) = books.reading();
+            stats.accepted += accepted;
+            stats.outcomes += reading.outcomes;
+            stats.running += reading.running;
+            stats.batches_running += reading.batches;
+            stats.backing_off += reading.parked;
+            stats.retried += reading.retried;
+            stats.throttled += reading.throttled;
+            stats.spent += reading.spent;
+            stats.buffered += accepted.saturating_sub(reading.outcomes.total() + reading.running);
+            stats.target += accepted_cost.saturating_sub(reading.idle_cost);
         }
         stats
     }
@@ -183,6 +222,9 @@ impl Shared {
     /// Refuses everything new.
     fn close(&self) {
         self.places.close();
+        if let Some(room) = &self.room {
+            room.close();
+        }
         let mut lanes = lock(&self.lanes);
         lanes.closed = true;
         let books = lanes.books.clone();
@@ -201,10 +243,15 @@ impl Shared {
         let first = life.end.is_none();
         let end = life.end.get_or_insert(End { began: now, deadline, before });
         end.deadline = end.deadline.min(deadline);
-        if life.state == State::Running {
+        let paused = life.state == State::Paused;
+        if matches!(life.state, State::Running | State::Paused) {
             life.state = State::Draining;
+            life.pause = None;
         }
         drop(life);
+        if paused {
+            self.events.emit(&BatcherEvent::Resumed);
+        }
         if first {
             self.events.emit(&BatcherEvent::Draining);
         }
@@ -222,7 +269,7 @@ impl Shared {
         drop(life);
         self.cut_off();
         for mut lane in self.fresh_lanes() {
-            lane.shut_down();
+            lane.shut_down(Instant::now());
         }
         self.stopped(false);
     }
@@ -251,6 +298,7 @@ impl Shared {
         let stats = self.stats();
         let mut life = lock(&self.life);
         life.state = State::Stopped;
+        life.pause = None;
         let (began, before) =
             life.end.map_or((Instant::now(), stats.outcomes), |end| (end.began, end.before));
         drop(life);
@@ -261,6 +309,7 @@ impl Shared {
             DrainReport { outcomes, complete: complete && outcomes.shut_down == 0, elapsed: began.elapsed() };
         self.events.emit(&BatcherEvent::Stopped { report });
         self.report.send_replace(Some(report));
+        self.refuse_audits();
         report
     }
 

@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct Outcomes {
     /// The handler succeeded.
     pub done: u64,
-    /// The handler failed them.
+    /// The handler failed them, for the last time.
     pub failed: u64,
+    /// The handler took longer than it may.
+    pub timed_out: u64,
+    /// Their deadline passed before they were started.
+    pub deadline_passed: u64,
     /// The handler panicked.
     pub panicked: u64,
     /// The handler gave the wrong number of verdicts.
@@ -25,18 +29,28 @@ pub struct Outcomes {
 impl Outcomes {
     /// All of them together.
     pub fn total(&self) -> u64 {
-        self.done + self.failed + self.panicked + self.no_verdict + self.cancelled + self.shut_down
+        let Self { done, failed, timed_out, deadline_passed, panicked, no_verdict, cancelled, shut_down } =
+            self;
+        done + failed + timed_out + deadline_passed + panicked + no_verdict + cancelled + shut_down
+    }
+
+    fn with(self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            done: combine(self.done, other.done),
+            failed: combine(self.failed, other.failed),
+            timed_out: combine(self.timed_out, other.timed_out),
+            deadline_passed: combine(self.deadline_passed, other.deadline_passed),
+            panicked: combine(self.panicked, other.panicked),
+            no_verdict: combine(self.no_verdict, other.no_verdict),
+            cancelled: combine(self.cancelled, other.cancelled),
+            shut_down: combine(self.shut_down, other.shut_down),
+        }
     }
 }
 
 impl AddAssign for Outcomes {
     fn add_assign(&mut self, other: Self) {
-        self.done += other.done;
-        self.failed += other.failed;
-        self.panicked += other.panicked;
-        self.no_verdict += other.no_verdict;
-        self.cancelled += other.cancelled;
-        self.shut_down += other.shut_down;
+        *self = self.with(other, u64::saturating_add);
     }
 }
 
@@ -45,14 +59,7 @@ impl Sub for Outcomes {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
-        Self {
-            done: self.done.saturating_sub(earlier.done),
-            failed: self.failed.saturating_sub(earlier.failed),
-            panicked: self.panicked.saturating_sub(earlier.panicked),
-            no_verdict: self.no_verdict.saturating_sub(earlier.no_verdict),
-            cancelled: self.cancelled.saturating_sub(earlier.cancelled),
-            shut_down: self.shut_down.saturating_sub(earlier.shut_down),
-        }
+        self.with(earlier, u64::saturating_sub)
     }
 }
 
@@ -65,6 +72,8 @@ pub enum State {
     Built,
     /// At work.
     Running,
+    /// Starts nothing for a while. Operations are accepted, running batches go on.
+    Paused,
     /// Finishes what it has; accepts nothing.
     Draining,
     /// Everything has ended.
@@ -83,20 +92,30 @@ pub struct Stats {
     pub accepted: u64,
     /// How they ended.
     pub outcomes: Outcomes,
-    /// Operations that wait.
+    /// Operations that wait, those that wait for another attempt included.
     pub buffered: u64,
+    /// Operations that wait for another attempt.
+    pub backing_off: u64,
     /// Operations that are with a handler.
     pub running: u64,
     /// Batches that are with a handler.
     pub batches_running: u64,
     /// Batches ever started.
     pub batches_started: u64,
-    /// Sum of the costs of what was accepted and has not ended, in units.
+    /// Sum of the costs of what was accepted and has not ended, in units, but for what waits for another attempt.
     pub target: u64,
-    /// The rate now, in units per second; none without a capacity.
+    /// Operations that were sent back for another attempt, ever.
+    pub retried: u64,
+    /// Operations that the datastore throttled, ever.
+    pub throttled: u64,
+    /// Sum of the costs of everything dispatched, ever, in units.
+    pub spent: u64,
+    /// What the capacity allows now, in units per second; none without a capacity.
     pub rate: Option<u64>,
-    /// Panics of the observer that were caught.
-    pub observer_panics: u64,
+    /// What the datastore bears, as far as its throttling has shown, in units per second; none until it throttles.
+    pub adapted: Option<u64>,
+    /// Panics that were caught in observers, retry predicates and dead-letter sinks.
+    pub callback_panics: u64,
 }
 
 /// What became of the operations that were outstanding when a drain, or an abort, began.

@@ -21,6 +21,8 @@ pub(crate) struct Cell<R, E> {
 enum Phase<R, E> {
     /// Waits in the queue.
     Queued(Option<Waker>),
+    /// Waits for another attempt.
+    Parked(Option<Waker>),
     /// With the handler.
     Running(Option<Waker>),
     /// Ended, and the ticket does not know yet.
@@ -29,8 +31,20 @@ enum Phase<R, E> {
     Abandoned,
     /// Nobody wants the result; the operation goes its way.
     Detached,
+    /// Cancelled while with the handler: there will be no other attempt.
+    Forsaken,
     /// The ticket has its result.
     Taken,
+}
+
+/// Who has heard of an outcome.
+pub(crate) enum Told<R, E> {
+    /// The ticket.
+    Ticket,
+    /// Nobody: it comes back.
+    Nobody(Outcome<R, E>),
+    /// The operation had been cancelled and is counted already.
+    Cancelled,
 }
 
 impl<R, E> Cell<R, E> {
@@ -47,7 +61,7 @@ impl<R, E> Cell<R, E> {
         let mut phase = lock(&self.phase);
         match &mut *phase {
             Phase::Abandoned => false,
-            Phase::Queued(waker) => {
+            Phase::Queued(waker) | Phase::Parked(waker) => {
                 *phase = Phase::Running(waker.take());
                 true
             }
@@ -55,35 +69,58 @@ impl<R, E> Cell<R, E> {
         }
     }
 
-    /// The operation has not reached its handler after all.
-    pub(crate) fn requeue(&self) {
-        let mut phase = lock(&self.phase);
-        if let Phase::Running(waker) = &mut *phase {
-            *phase = Phase::Queued(waker.take());
-        }
+    /// The operation waits in the queue again. False: nobody wants that.
+    pub(crate) fn requeue(&self) -> bool {
+        self.wait_again(Phase::Queued)
     }
 
-    /// Tells the ticket. False: the operation had been cancelled and is counted already.
-    pub(crate) fn settle(&self, outcome: Outcome<R, E>) -> bool {
-        let mut outcome = Some(outcome);
+    /// The operation waits for another attempt; the books say so already. False: nobody wants that.
+    pub(crate) fn park(&self) -> bool {
+        self.wait_again(Phase::Parked)
+    }
+
+    fn wait_again(&self, how: fn(Option<Waker>) -> Phase<R, E>) -> bool {
+        let mut phase = lock(&self.phase);
+        match &mut *phase {
+            Phase::Running(waker) => *phase = how(waker.take()),
+            Phase::Forsaken => return false,
+            _ => {}
+        }
+        true
+    }
+
+    /// Another attempt is due. False: cancelled, and out of the books already.
+    pub(crate) fn unpark(&self) -> bool {
+        let mut phase = lock(&self.phase);
+        match &mut *phase {
+            Phase::Abandoned => return false,
+            Phase::Parked(waker) => {
+                self.ledger.unpark(self.cost);
+                *phase = Phase::Queued(waker.take());
+            }
+            // Detached meanwhile.
+            _ => self.ledger.unpark(self.cost),
+        }
+        true
+    }
+
+    pub(crate) fn settle(&self, outcome: Outcome<R, E>) -> Told<R, E> {
         let mut phase = lock(&self.phase);
         let waker = match &mut *phase {
-            Phase::Abandoned => return false,
-            Phase::Queued(waker) | Phase::Running(waker) => {
+            Phase::Abandoned => return Told::Cancelled,
+            Phase::Queued(waker) | Phase::Parked(waker) | Phase::Running(waker) => {
                 let waker = waker.take();
-                if let Some(outcome) = outcome.take() {
-                    *phase = Phase::Ready(outcome);
-                }
+                *phase = Phase::Ready(outcome);
                 waker
             }
-            _ => None,
+            _ => return Told::Nobody(outcome),
         };
-        // Neither a result nor a waker is user code that may run under the lock.
+        // No waker is user code that may run under the lock.
         drop(phase);
         if let Some(waker) = waker {
             waker.wake();
         }
-        true
+        Told::Ticket
     }
 }
 
@@ -91,7 +128,8 @@ impl<R, E> Cell<R, E> {
 ///
 /// # Cancel safety
 /// Dropping a ticket cancels the operation if it has not been dispatched yet: it will never reach a handler. After
-/// dispatch only the result is discarded. To let an operation go on unwatched, [`detach`](Ticket::detach).
+/// dispatch the result is discarded, and there is no other attempt. To let an operation go on unwatched,
+/// [`detach`](Ticket::detach).
 #[must_use = "dropping a ticket cancels its operation; detach() lets it go on"]
 pub struct Ticket<R, E> {
     cell: Arc<Cell<R, E>>,
@@ -104,7 +142,7 @@ impl<R, E> Ticket<R, E> {
         Self { cell, taken: false }
     }
 
-    /// Lets the operation go on; its result will be counted and dropped.
+    /// Lets the operation go on; its result will be counted and dropped, or become a dead letter.
     pub fn detach(self) {
         let old = mem::replace(&mut *lock(&self.cell.phase), Phase::Detached);
         drop(old);
@@ -118,7 +156,7 @@ impl<R, E> Future for Ticket<R, E> {
         let ticket = self.get_mut();
         let mut phase = lock(&ticket.cell.phase);
         let stale = match &mut *phase {
-            Phase::Queued(waker) | Phase::Running(waker) => match waker {
+            Phase::Queued(waker) | Phase::Parked(waker) | Phase::Running(waker) => match waker {
                 Some(waker) if waker.will_wake(cx.waker()) => None,
                 waker => waker.replace(cx.waker().clone()),
             },
@@ -130,7 +168,7 @@ impl<R, E> Future for Ticket<R, E> {
                 return Poll::Ready(outcome);
             }
             // Polled again after its end, which a future may answer as it likes.
-            Phase::Abandoned | Phase::Detached | Phase::Taken => None,
+            Phase::Abandoned | Phase::Detached | Phase::Forsaken | Phase::Taken => None,
         };
         drop(phase);
         drop(stale);
@@ -145,11 +183,15 @@ impl<R, E> Drop for Ticket<R, E> {
         }
         let mut phase = lock(&self.cell.phase);
         let (next, cancelled) = match &*phase {
-            Phase::Queued(_) => {
+            waits @ (Phase::Queued(_) | Phase::Parked(_)) => {
                 // Counted before the engine can see and sweep it.
+                if matches!(waits, Phase::Parked(_)) {
+                    self.cell.ledger.unpark(self.cell.cost);
+                }
                 self.cell.ledger.abandon(self.cell.cost);
                 (Phase::Abandoned, true)
             }
+            Phase::Running(_) => (Phase::Forsaken, false),
             _ => (Phase::Detached, false),
         };
         let old = mem::replace(&mut *phase, next);

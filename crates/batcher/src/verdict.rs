@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::OpError;
 
@@ -10,6 +11,14 @@ pub enum Verdict<R, E> {
     Done(R),
     /// It did not.
     Failed(E),
+    /// It did not, because the datastore has too much to do. The operation goes back to the head of the queue, this
+    /// attempt does not count, and nothing is started for a while. One whose payload was taken has failed instead.
+    Throttled {
+        /// When to come back, if the datastore says so.
+        retry_after: Option<Duration>,
+        /// What it said.
+        error: E,
+    },
 }
 
 impl<R, E> From<Result<R, E>> for Verdict<R, E> {
@@ -32,9 +41,23 @@ pub struct Verdicts<R, E>(Kind<R, E>);
 #[derive(Debug)]
 enum Kind<R, E> {
     All(fn() -> R),
-    Whole(E),
+    Failed(E),
+    Throttled(Option<Duration>, E),
     Done(Vec<R>),
     Each(Vec<Verdict<R, E>>),
+}
+
+/// What a handler has said of one operation, and what follows from it.
+#[derive(Debug)]
+pub(crate) enum Word<R, E> {
+    Done(R),
+    Failed(Arc<E>),
+    Throttled(Option<Duration>, Arc<E>),
+    Nothing,
+    /// It ends like that.
+    Ended(OpError<E>),
+    /// It is to be tried again, and no longer part of the batch.
+    Elsewhere,
 }
 
 impl<E> Verdicts<(), E> {
@@ -47,29 +70,41 @@ impl<E> Verdicts<(), E> {
 impl<R, E> Verdicts<R, E> {
     /// None of them took effect, for this one reason.
     pub fn failed(error: E) -> Self {
-        Self(Kind::Whole(error))
+        Self(Kind::Failed(error))
     }
 
-    /// One outcome for each of `len` operations.
-    pub(crate) fn settle(self, len: usize) -> Vec<Result<R, OpError<E>>> {
-        let mut outcomes: Vec<_> = match self.0 {
-            Kind::All(result) => (0..len).map(|_| Ok(result())).collect(),
-            Kind::Whole(error) => {
+    /// The datastore wants none of them now; see [`Verdict::Throttled`].
+    pub fn throttled(retry_after: Option<Duration>, error: E) -> Self {
+        Self(Kind::Throttled(retry_after, error))
+    }
+
+    /// One word for each of `len` operations.
+    pub(crate) fn words(self, len: usize) -> Vec<Word<R, E>> {
+        let mut words: Vec<_> = match self.0 {
+            Kind::All(result) => (0..len).map(|_| Word::Done(result())).collect(),
+            Kind::Failed(error) => {
                 let error = Arc::new(error);
-                (0..len).map(|_| Err(OpError::Failed(Arc::clone(&error)))).collect()
+                (0..len).map(|_| Word::Failed(Arc::clone(&error))).collect()
             }
-            Kind::Done(results) if results.len() <= len => results.into_iter().map(Ok).collect(),
+            Kind::Throttled(retry_after, error) => {
+                let error = Arc::new(error);
+                (0..len).map(|_| Word::Throttled(retry_after, Arc::clone(&error))).collect()
+            }
+            Kind::Done(results) if results.len() <= len => results.into_iter().map(Word::Done).collect(),
             Kind::Each(verdicts) if verdicts.len() <= len => verdicts
                 .into_iter()
                 .map(|verdict| match verdict {
-                    Verdict::Done(result) => Ok(result),
-                    Verdict::Failed(error) => Err(OpError::Failed(Arc::new(error))),
+                    Verdict::Done(result) => Word::Done(result),
+                    Verdict::Failed(error) => Word::Failed(Arc::new(error)),
+                    Verdict::Throttled { retry_after, error } => {
+                        Word::Throttled(retry_after, Arc::new(error))
+                    }
                 })
                 .collect(),
             Kind::Done(_) | Kind::Each(_) => Vec::new(),
         };
-        outcomes.resize_with(len, || Err(OpError::NoVerdict));
-        outcomes
+        words.resize_with(len, || Word::Nothing);
+        words
     }
 }
 
@@ -77,7 +112,7 @@ impl<E> From<Result<(), E>> for Verdicts<(), E> {
     fn from(result: Result<(), E>) -> Self {
         Self(match result {
             Ok(()) => Kind::All(|| ()),
-            Err(error) => Kind::Whole(error),
+            Err(error) => Kind::Failed(error),
         })
     }
 }
@@ -86,7 +121,7 @@ impl<R, E> From<Result<Vec<R>, E>> for Verdicts<R, E> {
     fn from(result: Result<Vec<R>, E>) -> Self {
         Self(match result {
             Ok(results) => Kind::Done(results),
-            Err(error) => Kind::Whole(error),
+            Err(error) => Kind::Failed(error),
         })
     }
 }
@@ -109,20 +144,21 @@ mod tests {
 
     #[test]
     fn wrong_length_is_no_verdict() {
-        let short = Verdicts::<u8, &str>::from(vec![Ok(1), Err("no")]).settle(3);
-        assert!(matches!(short[..], [Ok(1), Err(OpError::Failed(_)), Err(OpError::NoVerdict)]), "{short:?}");
-        let long = Verdicts::<u8, &str>::from(Ok(vec![1, 2, 3])).settle(2);
-        assert!(matches!(long[..], [Err(OpError::NoVerdict), Err(OpError::NoVerdict)]), "{long:?}");
-        let empty = Verdicts::<u8, &str>::from(Vec::<Verdict<u8, &str>>::new()).settle(1);
-        assert!(matches!(empty[..], [Err(OpError::NoVerdict)]), "{empty:?}");
+        let short = Verdicts::<u8, &str>::from(vec![Ok(1), Err("no")]).words(3);
+        assert!(matches!(short[..], [Word::Done(1), Word::Failed(_), Word::Nothing]), "{short:?}");
+        let long = Verdicts::<u8, &str>::from(Ok(vec![1, 2, 3])).words(2);
+        assert!(matches!(long[..], [Word::Nothing, Word::Nothing]), "{long:?}");
+        let empty = Verdicts::<u8, &str>::from(Vec::<Verdict<u8, &str>>::new()).words(1);
+        assert!(matches!(empty[..], [Word::Nothing]), "{empty:?}");
     }
 
     #[test]
     fn whole_batch_error_shared() {
-        let outcomes = Verdicts::<(), &str>::failed("down").settle(2);
-        let [Err(OpError::Failed(a)), Err(OpError::Failed(b))] = &outcomes[..] else {
-            panic!("{outcomes:?}")
-        };
+        let words = Verdicts::<(), &str>::failed("down").words(2);
+        let [Word::Failed(a), Word::Failed(b)] = &words[..] else { panic!("{words:?}") };
+        assert!(Arc::ptr_eq(a, b));
+        let words = Verdicts::<(), &str>::throttled(None, "busy").words(2);
+        let [Word::Throttled(None, a), Word::Throttled(None, b)] = &words[..] else { panic!("{words:?}") };
         assert!(Arc::ptr_eq(a, b));
     }
 }

@@ -1,38 +1,55 @@
-use std::collections::VecDeque;
+use std::collections::BinaryHeap;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluicegate_core::later;
 use tokio::time::Instant;
+use tracing::Instrument;
 
-use super::inbox::{Alarm, Inbox, Slot};
-use super::running::{Departure, Running};
+use super::inbox::{Alarm, Inbox};
+use super::parked::Parked;
+use super::queue::Queue;
+use super::running::{Departure, Running, Seat};
+use super::slot::Slot;
 use crate::handler::{Batch, Entry};
+use crate::ledger::Outcome;
 use crate::limit::Meter;
-use crate::shared::Shared;
-use crate::{BatchContext, BatchId, Flush, FlushReason, Handler, WatcherConfig};
+use crate::shared::Books;
+use crate::{BatchContext, BatchId, BatcherEvent, Findings, Flush, FlushReason, Handler, OpError};
 
 /// One watcher's queue as the engine sees it; called once a batch, never once an operation.
 pub(crate) trait Lane: Send {
-    /// Fetches what has come in.
-    fn pull(&mut self);
+    /// Fetches what has come in, and ends what has waited too long.
+    fn pull(&mut self, now: Instant);
+    /// Nothing waits, for its turn or for another attempt.
     fn is_empty(&self) -> bool;
-    /// Sum of the costs of what was accepted and has not ended, as of the last pull.
+    /// It is drained by itself, and everything has ended.
+    fn is_over(&self) -> bool;
+    /// The engine lets go of it.
+    fn farewell(&self);
+    /// Sum of the costs of what needs capacity, as of the last pull.
     fn outstanding(&self) -> u64;
+    /// Its part beside others.
+    fn weight(&self) -> u32;
     /// What waits now is to leave without waiting for company.
     fn flush(&mut self);
     /// Whether a batch would leave now, budget aside.
-    fn pressure(&mut self, moment: &Moment) -> Pressure;
+    fn pressure(&self, moment: &Moment) -> Pressure;
+    /// When something ends or is due, whatever else happens.
+    fn timer(&self) -> Option<Instant>;
     /// Cost of the batch that would be formed now, counted no further than `enough`; 0 if its first operation is free.
-    fn next_cost(&mut self, enough: u64) -> u64;
+    fn next_cost(&self, enough: u64) -> u64;
     /// Forms a batch from the oldest operations that the meter admits.
     fn form(&mut self, order: Order<'_>) -> Option<Departure>;
     /// Says when the inbox wakes the engine. True: it would have already.
     fn arm(&self, watch: &Watch) -> bool;
+    /// Holds the counters against what is there.
+    fn audit(&self) -> Option<Findings>;
     /// Ends everything that waits as `ShutDown`.
-    fn shut_down(&mut self);
+    fn shut_down(&mut self, now: Instant);
 }
 
 /// What all lanes are judged by.
@@ -45,7 +62,7 @@ pub(crate) struct Moment {
 pub(crate) enum Pressure {
     /// Nothing to do until something comes in, or ends.
     Rests,
-    /// The oldest operation has lingered enough then.
+    /// Not before then.
     Until(Instant),
     /// Now, for this reason.
     Ready(FlushReason),
@@ -61,129 +78,168 @@ pub(crate) struct Order<'a> {
 
 /// What the engine waits for besides the lane's own limits.
 pub(crate) struct Watch {
-    /// No batch can start before another has ended.
+    /// No batch can start before another has ended, or a pause is over.
     pub(crate) no_slot: bool,
     /// There is no budget, so that company for those who wait changes nothing.
     pub(crate) no_budget: bool,
     /// So much more cost changes the wanted rate.
     pub(crate) headroom: u64,
+    /// The engine looks again then.
+    pub(crate) wake: Option<Instant>,
 }
 
 pub(crate) struct TypedLane<T, R, E> {
     inbox: Arc<Inbox<T, R, E>>,
-    shared: Arc<Shared>,
     handler: Arc<dyn Handler<T, R, E>>,
-    config: WatcherConfig,
-    queue: VecDeque<Slot<T, R, E>>,
-    /// Sum of the costs in `queue`.
-    cost: u64,
-    /// How many operations of `queue` came not before when, oldest first.
-    ages: VecDeque<(Instant, usize)>,
-    /// So many operations at the head are to leave without waiting for company.
-    flush: usize,
+    queue: Queue<T, R, E>,
+    /// What waits for another attempt.
+    parked: BinaryHeap<Parked<T, R, E>>,
     outstanding: u64,
+    blocked_until: Option<Instant>,
+    /// No batch was running before the last pull.
+    idle: bool,
+    /// What the ticks of [`Flush::Every`] are counted from.
+    born: Instant,
     spare: Vec<Slot<T, R, E>>,
 }
 
 impl<T, R, E> TypedLane<T, R, E> {
-    pub(crate) fn new(
-        inbox: Arc<Inbox<T, R, E>>,
-        shared: Arc<Shared>,
-        handler: Arc<dyn Handler<T, R, E>>,
-        config: WatcherConfig,
-    ) -> Self {
+    pub(crate) fn new(inbox: Arc<Inbox<T, R, E>>, handler: Arc<dyn Handler<T, R, E>>) -> Self {
         Self {
             inbox,
-            shared,
             handler,
-            config,
-            queue: VecDeque::new(),
-            cost: 0,
-            ages: VecDeque::new(),
-            flush: 0,
+            queue: Queue::new(),
+            parked: BinaryHeap::new(),
             outstanding: 0,
+            blocked_until: None,
+            idle: true,
+            born: Instant::now(),
             spare: Vec::new(),
         }
     }
 
     fn max_size(&self) -> usize {
-        self.config.max_batch_size.map_or(usize::MAX, NonZeroUsize::get)
+        self.inbox.config.max_batch_size.map_or(usize::MAX, NonZeroUsize::get)
     }
 
     fn max_cost(&self) -> u64 {
-        self.config.max_batch_cost.map_or(u64::MAX, std::num::NonZeroU64::get)
+        self.inbox.config.max_batch_cost.map_or(u64::MAX, std::num::NonZeroU64::get)
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.inbox.config.max_batch_bytes.map_or(u64::MAX, std::num::NonZeroU64::get)
     }
 
     fn free_slot(&self) -> bool {
-        self.config.max_concurrent_batches.is_none_or(|max| self.inbox.ledger().batches() < max.get())
+        let max = self.inbox.config.max_concurrent_batches;
+        max.is_none_or(|max| self.inbox.ledger.batches() < max.get())
     }
 
-    /// Takes the oldest operation out of all counts but the books.
-    fn pop(&mut self) -> Option<Slot<T, R, E>> {
-        let slot = self.queue.pop_front()?;
-        self.cost -= u64::from(slot.operation.cost);
-        self.flush = self.flush.saturating_sub(1);
-        if let Some((_, count)) = self.ages.front_mut() {
-            *count -= 1;
-            if *count == 0 {
-                self.ages.pop_front();
+    fn next_tick(&self, interval: Duration, since: Instant) -> Instant {
+        let interval = interval.as_nanos().max(1);
+        let ticks = since.saturating_duration_since(self.born).as_nanos() / interval + 1;
+        let nanos = u64::try_from(ticks.saturating_mul(interval)).unwrap_or(u64::MAX);
+        later(self.born, Duration::from_nanos(nanos))
+    }
+
+    /// What waits is handed back to whoever drains the watcher.
+    fn leave(&mut self) {
+        while let Some(slot) = self.queue.take(0) {
+            self.let_go(slot, Inbox::leave_one);
+        }
+        for parked in std::mem::take(&mut self.parked) {
+            if parked.slot.unpark(&self.inbox.ledger) {
+                self.let_go(parked.slot, Inbox::leave_one);
+            } else {
+                self.forget(&parked.slot);
             }
         }
-        Some(slot)
     }
 
-    /// Operations that have left before are the first to leave again.
-    fn take_back(&mut self, slots: Vec<Slot<T, R, E>>) {
-        self.ages.push_front((Instant::now(), slots.len()));
-        self.flush += slots.len();
-        for slot in slots.into_iter().rev() {
-            self.cost += u64::from(slot.operation.cost);
-            self.queue.push_front(slot);
+    /// An operation leaves the buffer without having been started.
+    fn let_go(&self, slot: Slot<T, R, E>, end: impl FnOnce(&Inbox<T, R, E>, Slot<T, R, E>)) {
+        if slot.is_abandoned() {
+            self.forget(&slot);
+        } else {
+            self.inbox.free_places(1, slot.operation.terms.bytes.into());
+            end(&self.inbox, slot);
         }
     }
 
-    /// Removes cancelled operations at the head; all of them once they are a quarter of the queue.
+    /// A cancelled operation leaves the buffer.
+    fn forget(&self, slot: &Slot<T, R, E>) {
+        self.inbox.ledger.swept(1);
+        self.inbox.free_places(1, slot.operation.terms.bytes.into());
+    }
+
+    /// What has waited long enough for another attempt goes to the head of the queue.
+    fn wake_parked(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        while self.parked.peek().is_some_and(|parked| parked.due <= now) {
+            let Some(parked) = self.parked.pop() else { break };
+            if parked.slot.unpark(&self.inbox.ledger) {
+                due.push(parked.slot);
+            } else {
+                self.forget(&parked.slot);
+            }
+        }
+        self.queue.put_back(due, now);
+    }
+
+    fn end_overdue(&mut self, now: Instant) {
+        let mut operations = 0;
+        while let Some(slot) = self.queue.take_overdue(now) {
+            operations += usize::from(!slot.is_abandoned());
+            self.let_go(slot, |inbox, slot| {
+                inbox.end(slot, Outcome::DeadlinePassed, OpError::DeadlinePassed)
+            });
+        }
+        if operations > 0 {
+            let watcher = Arc::clone(&self.inbox.name);
+            self.inbox.shared.events.emit(&BatcherEvent::DeadlinePassed { watcher, operations });
+        }
+    }
+
+    /// Removes cancelled operations at the head; all of them once they are a quarter of what waits.
     fn sweep(&mut self) {
-        let ledger = Arc::clone(self.inbox.ledger());
-        let mut swept = 0;
-        if ledger.abandoned() > 0 && ledger.abandoned() * 4 >= self.queue.len() {
-            let mut kept = VecDeque::with_capacity(self.queue.len());
-            let mut ages = VecDeque::with_capacity(self.ages.len());
-            let flush = self.flush;
-            let mut kept_flush = 0;
-            for (since, count) in std::mem::take(&mut self.ages) {
-                let before = kept.len();
-                for slot in self.queue.drain(..count) {
-                    if is_abandoned(&slot) {
-                        self.cost -= u64::from(slot.operation.cost);
-                        swept += 1;
-                    } else {
-                        kept_flush += usize::from(kept.len() + swept < flush);
-                        kept.push_back(slot);
-                    }
-                }
-                if kept.len() > before {
-                    ages.push_back((since, kept.len() - before));
-                }
-            }
-            self.queue = kept;
-            self.ages = ages;
-            self.flush = kept_flush;
-        } else if ledger.abandoned() > 0 {
-            while self.queue.front().is_some_and(is_abandoned) {
-                self.pop();
-                swept += 1;
-            }
+        let abandoned = self.inbox.ledger.abandoned();
+        if abandoned == 0 {
+            return;
         }
-        if swept > 0 {
-            ledger.swept(swept);
-            self.shared.free_places(swept);
+        if abandoned * 4 >= self.queue.len() + self.parked.len() {
+            for place in (0..self.queue.places()).rev() {
+                if self.queue.at(place).is_some_and(Slot::is_abandoned)
+                    && let Some(slot) = self.queue.take(place)
+                {
+                    self.forget(&slot);
+                }
+            }
+            let (inbox, mut gone) = (Arc::clone(&self.inbox), Vec::new());
+            self.parked.retain(|parked| {
+                let abandoned = parked.slot.is_abandoned();
+                if abandoned {
+                    gone.push(parked.slot.operation.terms.bytes);
+                }
+                !abandoned
+            });
+            for bytes in gone {
+                inbox.ledger.swept(1);
+                inbox.free_places(1, bytes.into());
+            }
+        } else {
+            while self.queue.front().is_some_and(Slot::is_abandoned)
+                && let Some(slot) = self.queue.take(0)
+            {
+                self.forget(&slot);
+            }
         }
     }
-}
 
-fn is_abandoned<T, R, E>(slot: &Slot<T, R, E>) -> bool {
-    slot.cell.as_ref().is_some_and(|cell| cell.is_abandoned())
+    /// Where the next operation of a batch stands, from that place on.
+    fn next_place(&self, from: usize, first: bool) -> Option<usize> {
+        (from..self.queue.places())
+            .find(|place| self.queue.at(*place).is_some_and(|slot| first || !slot.operation.terms.alone))
+    }
 }
 
 impl<T, R, E> Lane for TypedLane<T, R, E>
@@ -192,74 +248,122 @@ where
     R: Send + 'static,
     E: Send + Sync + 'static,
 {
-    fn pull(&mut self) {
-        let ended_cost = self.inbox.ledger().ended_cost();
+    fn pull(&mut self, now: Instant) {
+        self.idle = self.inbox.ledger.batches() == 0;
+        let idle_cost = self.inbox.ledger.idle_cost();
         let haul = self.inbox.fetch(&mut self.spare);
-        self.outstanding = haul.accepted_cost.saturating_sub(ended_cost);
+        self.outstanding = haul.accepted_cost.saturating_sub(idle_cost);
+        self.blocked_until = haul.blocked_until.filter(|until| *until > now);
         if let Some(since) = haul.since {
-            self.ages.push_back((since, self.spare.len()));
-            self.cost += haul.cost;
-            self.queue.extend(self.spare.drain(..));
+            self.queue.extend(&mut self.spare, since, haul.cost, haul.bytes, haul.timed);
         }
-        for slots in haul.returned.into_iter().rev() {
-            self.take_back(slots);
+        for slots in haul.returned.now.into_iter().rev() {
+            self.queue.put_back(slots, now);
         }
+        self.parked.extend(haul.returned.later.into_iter().map(|(due, slot)| Parked::new(due, slot)));
+        if haul.leave {
+            self.leave();
+        }
+        if !self.parked.is_empty() {
+            self.wake_parked(now);
+        }
+        self.end_overdue(now);
         self.sweep();
     }
 
     fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.parked.is_empty()
+    }
+
+    fn is_over(&self) -> bool {
+        self.idle && self.inbox.is_draining() && self.is_empty()
+    }
+
+    fn farewell(&self) {
+        self.inbox.done.send_replace(true);
     }
 
     fn outstanding(&self) -> u64 {
         self.outstanding
     }
 
-    fn flush(&mut self) {
-        self.flush = self.queue.len();
+    fn weight(&self) -> u32 {
+        self.inbox.config.weight.get()
     }
 
-    fn pressure(&mut self, moment: &Moment) -> Pressure {
-        let Some((since, _)) = self.ages.front() else { return Pressure::Rests };
+    fn flush(&mut self) {
+        self.queue.flush();
+    }
+
+    fn pressure(&self, moment: &Moment) -> Pressure {
+        let (Some(since), Some(head)) = (self.queue.oldest(), self.queue.front()) else {
+            return Pressure::Rests;
+        };
+        if let Some(until) = self.blocked_until {
+            return Pressure::Until(until);
+        }
         if !self.free_slot() {
             return Pressure::Rests;
         }
-        let idle = self.inbox.ledger().batches() == 0;
-        let lingered = later(*since, self.config.linger);
-        let reason = if self.queue.len() >= self.max_size() {
+        let reason = if head.operation.terms.alone {
+            FlushReason::Alone
+        } else if self.queue.len() >= self.max_size() {
             FlushReason::Size
-        } else if self.cost >= self.max_cost() {
+        } else if self.queue.bytes() >= self.max_bytes() {
+            FlushReason::Bytes
+        } else if self.queue.cost() >= self.max_cost() {
             FlushReason::Cost
-        } else if moment.draining {
+        } else if moment.draining || self.inbox.is_draining() {
             FlushReason::Drain
-        } else if self.flush > 0 {
+        } else if self.queue.has_again() {
+            FlushReason::Again
+        } else if self.queue.is_flushed() {
             FlushReason::Requested
-        } else if self.config.flush == Flush::Immediate {
-            FlushReason::Immediate
-        } else if self.config.flush == Flush::Adaptive && idle {
-            FlushReason::Idle
         } else if moment.buffer_full {
             FlushReason::BufferFull
-        } else if lingered <= moment.now {
-            FlushReason::Linger
         } else {
-            return Pressure::Until(lingered);
+            let (due, reason) = match self.inbox.config.flush {
+                Flush::Immediate => return Pressure::Ready(FlushReason::Immediate),
+                Flush::Adaptive if self.inbox.ledger.batches() == 0 => {
+                    return Pressure::Ready(FlushReason::Idle);
+                }
+                Flush::Every(interval) => (self.next_tick(interval, since), FlushReason::Tick),
+                Flush::Adaptive | Flush::Linger => {
+                    (later(since, self.inbox.config.linger), FlushReason::Linger)
+                }
+            };
+            if due > moment.now {
+                return Pressure::Until(due);
+            }
+            reason
         };
         Pressure::Ready(reason)
     }
 
-    fn next_cost(&mut self, enough: u64) -> u64 {
-        let mut sum = 0;
-        for (at, slot) in self.queue.iter().take(self.max_size()).enumerate() {
-            let cost = u64::from(slot.operation.cost);
-            if at == 0 && cost == 0 {
+    fn timer(&self) -> Option<Instant> {
+        let due = self.parked.peek().map(|parked| parked.due);
+        match (due, self.queue.earliest_deadline()) {
+            (Some(due), Some(deadline)) => Some(due.min(deadline)),
+            (due, deadline) => due.or(deadline),
+        }
+    }
+
+    fn next_cost(&self, enough: u64) -> u64 {
+        let (mut sum, mut bytes, mut len, mut from) = (0, 0, 0, 0);
+        while len < self.max_size()
+            && let Some(place) = self.next_place(from, len == 0)
+            && let Some(slot) = self.queue.at(place)
+        {
+            let (cost, size) = (slot.cost(), u64::from(slot.operation.terms.bytes));
+            if len == 0 && cost == 0 {
                 return 0;
             }
-            if at > 0 && sum + cost > self.max_cost() {
+            let too_much = sum + cost > self.max_cost() || bytes + size > self.max_bytes();
+            if len > 0 && too_much {
                 break;
             }
-            sum += cost;
-            if sum >= enough {
+            (sum, bytes, len, from) = (sum + cost, bytes + size, len + 1, place + 1);
+            if sum >= enough || slot.operation.terms.alone {
                 break;
             }
         }
@@ -267,19 +371,30 @@ where
     }
 
     fn form(&mut self, mut order: Order<'_>) -> Option<Departure> {
-        let (max_size, max_cost) = (self.max_size(), self.max_cost());
-        let oldest = self.ages.front().map_or(order.now, |(since, _)| *since);
+        let (max_size, max_cost, max_bytes) = (self.max_size(), self.max_cost(), self.max_bytes());
+        let oldest = self.queue.oldest().unwrap_or(order.now);
         // How far the budget reaches is not known yet.
         let most = if order.meter.is_some() { 128 } else { usize::MAX };
         let expected = self.queue.len().min(max_size).min(most);
         let mut batch = Batch { entries: Vec::with_capacity(expected) };
-        let mut cells = Vec::with_capacity(expected);
-        let (mut sum, mut swept) = (0, 0);
+        let mut seats = Vec::with_capacity(expected);
+        let (mut sum, mut bytes, mut freed, mut swept, mut from) = (0, 0, 0, 0, 0);
+        let mut deadline: Option<Instant> = None;
+        let span = tracing::debug_span!(
+            "batch",
+            batch = order.id.0,
+            watcher = %self.inbox.name,
+            reason = ?order.reason,
+            len = tracing::field::Empty,
+            cost = tracing::field::Empty,
+        );
         while batch.entries.len() < max_size
-            && let Some(slot) = self.queue.front()
+            && let Some(place) = self.next_place(from, batch.entries.is_empty())
+            && let Some(slot) = self.queue.at(place)
         {
-            let cost = slot.operation.cost;
-            if !batch.entries.is_empty() && sum + u64::from(cost) > max_cost {
+            let (cost, size) = (slot.operation.terms.cost, u64::from(slot.operation.terms.bytes));
+            let too_much = sum + u64::from(cost) > max_cost || bytes + size > max_bytes;
+            if !batch.entries.is_empty() && too_much {
                 break;
             }
             if order.meter.as_mut().is_some_and(|meter| !meter.bucket().admits(cost)) {
@@ -287,7 +402,9 @@ where
             }
             // From here on a ticket can no longer cancel.
             let wanted = slot.cell.as_ref().is_none_or(|cell| cell.try_start());
-            let Some(Slot { operation, cell }) = self.pop() else { break };
+            from = if place == 0 { 0 } else { place + 1 };
+            let Some(Slot { operation, cell }) = self.queue.take(place) else { break };
+            freed += size;
             if !wanted {
                 swept += 1;
                 continue;
@@ -296,38 +413,60 @@ where
                 meter.bucket().take(cost);
             }
             sum += u64::from(cost);
-            batch.entries.push(Entry { payload: Some(operation.payload), cost });
-            cells.push(cell);
+            bytes += size;
+            let mut terms = operation.terms;
+            terms.attempts = terms.attempts.saturating_add(1);
+            if terms.rare.is_some() {
+                deadline = [deadline, terms.deadline()].into_iter().flatten().min();
+                if let Some(origin) = terms.span() {
+                    span.follows_from(origin);
+                    origin.in_scope(|| tracing::debug!(batch = order.id.0, "dispatched"));
+                }
+            }
+            let alone = terms.alone;
+            seats.push(Seat { cell, cost, attempts: terms.attempts });
+            batch.entries.push(Entry { payload: Some(operation.payload), terms });
+            if alone {
+                break;
+            }
         }
-        self.inbox.ledger().swept(swept);
         let len = batch.entries.len();
-        self.shared.free_places(len + swept);
+        if swept > 0 {
+            self.inbox.ledger.swept(swept);
+        }
+        self.inbox.free_places(len + swept, freed);
         if len == 0 {
             return None;
         }
+        span.record("len", len);
+        span.record("cost", sum);
+        let limited = order.meter.as_ref().filter(|meter| meter.is_granted());
         let cx = BatchContext {
             id: order.id,
-            watcher: Arc::clone(self.inbox.name()),
+            watcher: Arc::clone(&self.inbox.name),
             reason: order.reason,
             cost: sum,
-            start_by: order.meter.as_ref().and_then(|meter| meter.grant().start_by(order.now)),
-            grant: order.meter.map(|meter| meter.grant().clone()),
-            cancellation: self.shared.abort.clone(),
+            bytes,
+            deadline,
+            start_by: limited.and_then(|meter| meter.grant().start_by(order.now)),
+            grant: limited.map(|meter| meter.grant().clone()),
+            cancellation: self.inbox.abort.clone(),
         };
         let oldest_wait = order.now.saturating_duration_since(oldest);
-        let running = Running::new(batch, cells, cx, Arc::clone(&self.inbox), Arc::clone(&self.shared));
+        let running = Running::new(batch, seats, cx, Arc::clone(&self.inbox));
         let handler = Arc::clone(&self.handler);
         Some(Departure {
             len,
             cost: sum,
+            bytes,
             oldest_wait,
-            watcher: Arc::clone(self.inbox.name()),
-            task: Box::pin(running.run(handler)),
+            watcher: Arc::clone(&self.inbox.name),
+            task: Box::pin(running.run(handler).instrument(span)),
         })
     }
 
     fn arm(&self, watch: &Watch) -> bool {
-        let mut alarm = if watch.no_slot || !self.free_slot() {
+        let mut alarm = if watch.no_slot || self.blocked_until.is_some() || !self.free_slot() {
             Alarm::OFF
         } else if self.queue.is_empty() {
             Alarm::NEXT
@@ -336,18 +475,31 @@ where
         } else {
             Alarm {
                 len: self.max_size().saturating_sub(self.queue.len()).max(1),
-                cost: self.max_cost().saturating_sub(self.cost).max(1),
+                cost: self.max_cost().saturating_sub(self.queue.cost()).max(1),
+                bytes: self.max_bytes().saturating_sub(self.queue.bytes()).max(1),
+                deadline: None,
             }
         };
         alarm.cost = alarm.cost.min(watch.headroom);
+        alarm.deadline = watch.wake;
         self.inbox.arm(alarm)
     }
 
-    fn shut_down(&mut self) {
-        self.pull();
-        while let Some(slot) = self.pop() {
-            slot.shut_down(self.inbox.ledger());
+    fn audit(&self) -> Option<Findings> {
+        self.inbox.audit(|| self.queue.iter().filter(|slot| !slot.is_abandoned()).map(Slot::cost).sum())
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        self.pull(now);
+        while let Some(slot) = self.queue.take(0) {
+            self.inbox.end(slot, Outcome::ShutDown, OpError::ShutDown);
         }
+        for parked in std::mem::take(&mut self.parked) {
+            if parked.slot.unpark(&self.inbox.ledger) {
+                self.inbox.end(parked.slot, Outcome::ShutDown, OpError::ShutDown);
+            }
+        }
+        self.inbox.end_waiting();
     }
 }
 

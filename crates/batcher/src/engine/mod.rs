@@ -1,7 +1,13 @@
+mod audit;
+mod conclude;
 mod inbox;
 mod lane;
+mod parked;
+mod queue;
 mod running;
 mod schedule;
+mod slot;
+mod supply;
 
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
@@ -9,20 +15,19 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use sluicegate_core::later;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::inbox::Inbox;
+pub use self::audit::Audit;
+use self::audit::Audits;
+pub(crate) use self::inbox::{Inbox, Particulars};
 pub(crate) use self::lane::{Lane, TypedLane};
 use self::lane::{Moment, Watch};
-use self::schedule::{Rest, Schedule};
-use crate::limit::Meter;
+use self::schedule::{Berth, Rest, Schedule};
+use self::supply::{Supply, announce_change};
 use crate::shared::Shared;
-use crate::{BatcherEvent, Capacity, DrainReport, Driver, Grant, Rate};
+use crate::{Capacity, DrainReport, Driver};
 
 /// What makes a [`Batcher`](crate::Batcher) work: forms batches, keeps the rate, starts the handlers.
 ///
@@ -32,7 +37,7 @@ use crate::{BatcherEvent, Capacity, DrainReport, Driver, Grant, Rate};
 pub struct Engine {
     shared: Arc<Shared>,
     capacity: Option<Box<dyn Capacity>>,
-    lanes: Vec<Box<dyn Lane>>,
+    berths: Vec<Berth>,
     finished: bool,
 }
 
@@ -44,7 +49,7 @@ impl fmt::Debug for Engine {
 
 impl Engine {
     pub(crate) fn new(shared: Arc<Shared>, capacity: Option<Box<dyn Capacity>>) -> Self {
-        Self { shared, capacity, lanes: Vec::new(), finished: false }
+        Self { shared, capacity, berths: Vec::new(), finished: false }
     }
 
     /// Works until the batcher is drained, or the token is cancelled, which aborts it: nothing new starts, running
@@ -70,7 +75,7 @@ impl Engine {
         stop.cancel();
         drive.end().await;
         if let Some(capacity) = &capacity {
-            announce_change(&self.shared, &capacity.current().borrow(), Instant::now());
+            announce_change(&self.shared, &capacity.current().borrow(), None, Instant::now());
         }
         self.finished = true;
         self.shared.stopped(complete)
@@ -79,8 +84,8 @@ impl Engine {
     /// Until there is nothing more to do; false: cut off.
     async fn work(&mut self, capacity: Option<&dyn Capacity>, token: &CancellationToken) -> bool {
         let mut cancelled = pin!(token.cancelled());
-        let mut supply = capacity.map(|capacity| Supply::new(capacity, &self.shared));
-        let mut schedule = Schedule::default();
+        let mut supply = Supply::new(capacity, &self.shared);
+        let (mut schedule, mut audits) = (Schedule::default(), Audits::new(&self.shared.config));
         loop {
             let deadline = self.shared.deadline();
             let now = Instant::now();
@@ -89,28 +94,23 @@ impl Engine {
             }
             // Before the lanes are pulled: a batch that is put back is in its inbox before it counts as ended.
             let none_running = self.shared.batches_running.load(Ordering::Acquire) == 0;
-            self.lanes.extend(self.shared.fresh_lanes());
-            for lane in &mut self.lanes {
-                lane.pull();
-            }
-            if deadline.is_some() && none_running && self.lanes.iter().all(|lane| lane.is_empty()) {
+            self.pull(now);
+            let all_empty = self.berths.iter().all(|berth| berth.lane.is_empty());
+            if deadline.is_some() && none_running && all_empty {
                 return true;
-            }
-            if self.shared.flush.swap(false, Ordering::AcqRel) {
-                for lane in &mut self.lanes {
-                    lane.flush();
-                }
             }
             let mut rest = self.dispatch(&mut schedule, &mut supply, now, deadline.is_some());
             rest.wake_at(deadline);
-            let headroom = match &mut supply {
-                Some(supply) => supply.demand(&self.lanes, now, &mut rest),
-                None => u64::MAX,
-            };
-            let watch = Watch { no_slot: rest.no_slot, no_budget: rest.no_budget, headroom };
+            for berth in &self.berths {
+                rest.wake_at(berth.lane.timer());
+            }
+            rest.wake_at(audits.look(&self.berths, &self.shared, now, all_empty && none_running));
+            let headroom = supply.demand(&self.berths, now, &self.shared, &mut rest);
+            let Rest { wake, no_slot, no_budget } = rest;
+            let watch = Watch { no_slot, no_budget, headroom, wake };
             let mut due = false;
-            for lane in &self.lanes {
-                due |= lane.arm(&watch);
+            for berth in &self.berths {
+                due |= berth.lane.arm(&watch);
             }
             if due {
                 tokio::task::yield_now().await;
@@ -120,8 +120,28 @@ impl Engine {
                 biased;
                 () = &mut cancelled => {}
                 () = self.shared.wake.notified() => {}
-                () = Supply::changed(&mut supply) => {}
-                () = sleep_to(rest.wake) => {}
+                () = supply.changed() => {}
+                () = sleep_to(wake) => {}
+            }
+        }
+    }
+
+    /// Fetches what has come in, lanes included; lets go of those that are over.
+    fn pull(&mut self, now: Instant) {
+        self.berths.extend(self.shared.fresh_lanes().into_iter().map(Berth::new));
+        for berth in &mut self.berths {
+            berth.lane.pull(now);
+        }
+        self.berths.retain(|berth| {
+            let over = berth.lane.is_over();
+            if over {
+                berth.lane.farewell();
+            }
+            !over
+        });
+        if self.shared.flush.swap(false, Ordering::AcqRel) {
+            for berth in &mut self.berths {
+                berth.lane.flush();
             }
         }
     }
@@ -129,18 +149,24 @@ impl Engine {
     fn dispatch(
         &mut self,
         schedule: &mut Schedule,
-        supply: &mut Option<Supply<'_>>,
+        supply: &mut Supply<'_>,
         now: Instant,
         draining: bool,
     ) -> Rest {
         self.shared.starved.store(false, Ordering::Release);
-        let buffer_full = self.shared.places.available_permits() == 0;
-        let moment = Moment { now, buffer_full, draining };
-        let meter = supply.as_mut().map(|supply| {
-            supply.follow(&self.shared, now);
-            &mut supply.meter
-        });
-        schedule.dispatch(&mut self.lanes, &moment, meter, &self.shared)
+        let mut step = None;
+        supply.follow(&self.shared, now, &mut step);
+        let mut rest = match self.shared.standstill(now) {
+            Some(wake) => Rest { wake, no_slot: true, no_budget: false },
+            None => {
+                let moment = Moment { now, buffer_full: self.shared.is_full(), draining };
+                schedule.dispatch(&mut self.berths, &moment, supply.meter(), &self.shared)
+            }
+        };
+        if rest.no_budget {
+            rest.wake_at(step);
+        }
+        rest
     }
 
     async fn wind_up(&mut self) {
@@ -151,9 +177,9 @@ impl Engine {
 
     fn end_all(&mut self) {
         self.shared.cut_off();
-        self.lanes.extend(self.shared.fresh_lanes());
-        for lane in &mut self.lanes {
-            lane.shut_down();
+        self.berths.extend(self.shared.fresh_lanes().into_iter().map(Berth::new));
+        for berth in &mut self.berths {
+            berth.lane.shut_down(Instant::now());
         }
     }
 }
@@ -165,99 +191,6 @@ impl Drop for Engine {
             self.shared.stopped(false);
         }
     }
-}
-
-/// The capacity as the engine uses it.
-struct Supply<'a> {
-    capacity: &'a dyn Capacity,
-    grants: Option<watch::Receiver<Grant>>,
-    meter: Meter,
-    /// What the capacity was told last, and when.
-    told: Option<(Rate, Instant)>,
-    interval: Duration,
-    horizon: Duration,
-}
-
-impl<'a> Supply<'a> {
-    fn new(capacity: &'a dyn Capacity, shared: &Shared) -> Self {
-        let mut grants = capacity.current();
-        let grant = grants.borrow_and_update().clone();
-        let now = Instant::now();
-        announce(shared, &grant, now);
-        let config = &shared.config;
-        Self {
-            capacity,
-            grants: Some(grants),
-            meter: Meter::new(grant, config.slice, now),
-            told: None,
-            interval: config.capacity_interval,
-            horizon: config.horizon,
-        }
-    }
-
-    /// Brings the meter up to date, with the newest grant.
-    fn follow(&mut self, shared: &Shared, now: Instant) {
-        let meter = &mut self.meter;
-        if let Some(grants) = &mut self.grants
-            && grants.has_changed().unwrap_or(false)
-        {
-            let grant = grants.borrow_and_update().clone();
-            meter.set_grant(grant);
-        }
-        meter.advance(now);
-        announce_change(shared, meter.grant(), now);
-    }
-
-    /// Tells the capacity what is needed, if that has changed. Returns how much more cost would change it again.
-    fn demand(&mut self, lanes: &[Box<dyn Lane>], now: Instant, rest: &mut Rest) -> u64 {
-        let debt = self.meter.bucket().debt();
-        if debt > 0 {
-            rest.wake_at(self.meter.bucket().ready_at(1));
-        }
-        // What is owed has to be earned too, so the shares that earn it are kept.
-        let target = lanes.iter().map(|lane| lane.outstanding()).fold(debt, u64::saturating_add);
-        let horizon = self.horizon.as_nanos();
-        let second = Duration::from_secs(1).as_nanos();
-        let wanted = u64::try_from((u128::from(target) * second).div_ceil(horizon)).unwrap_or(u64::MAX);
-        let wanted = Rate::per_second(wanted);
-        if let Some((told, at)) = self.told
-            && told != wanted
-            && now < later(at, self.interval)
-        {
-            rest.wake_at(Some(later(at, self.interval)));
-            return u64::MAX;
-        }
-        if self.told.is_none_or(|(told, _)| told != wanted) {
-            self.capacity.want(wanted);
-            self.told = Some((wanted, now));
-        }
-        let enough = u64::try_from(u128::from(wanted.units()) * horizon / second).unwrap_or(u64::MAX);
-        enough.saturating_sub(target).saturating_add(1)
-    }
-
-    async fn changed(supply: &mut Option<Self>) {
-        let Some(Self { grants, .. }) = supply else { return pending().await };
-        let Some(receiver) = grants else { return pending().await };
-        if receiver.changed().await.is_err() {
-            // Its last word stands.
-            *grants = None;
-        } else {
-            receiver.mark_changed();
-        }
-    }
-}
-
-fn announce_change(shared: &Shared, grant: &Grant, now: Instant) {
-    if grant.rate_at(now).units() != shared.rate.load(Ordering::Acquire) {
-        announce(shared, grant, now);
-    }
-}
-
-fn announce(shared: &Shared, grant: &Grant, now: Instant) {
-    let rate = grant.rate_at(now);
-    shared.rate.store(rate.units(), Ordering::Release);
-    let leased = grant.leased_at(now);
-    shared.events.emit(&BatcherEvent::CapacityChanged { rate, reserved: grant.reserved(), leased });
 }
 
 /// The capacity at work.

@@ -7,47 +7,68 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use sluicegate_core::later;
+use tokio::time::{Instant, sleep_until};
 
-use super::inbox::{Inbox, Slot};
+use super::inbox::Inbox;
 use super::lane::Task;
 use crate::handler::Batch;
-use crate::ledger::{Ledger, Outcome};
 use crate::shared::Shared;
 use crate::ticket::Cell;
-use crate::{BatchContext, BatcherEvent, Handler, OpError, Operation, Verdicts};
+use crate::{BatchContext, BatchId, BatcherEvent, Handler, OnTimeout, OpError, Verdicts};
 
 /// A batch that is about to leave.
 pub(crate) struct Departure {
     pub(crate) watcher: Arc<str>,
     pub(crate) len: usize,
     pub(crate) cost: u64,
+    pub(crate) bytes: u64,
     pub(crate) oldest_wait: Duration,
     pub(crate) task: Task,
 }
 
 /// A batch that is with its handler. However it ends, its operations get their outcome and its slot becomes free.
 pub(crate) struct Running<T, R, E> {
-    batch: Batch<T>,
-    cells: Vec<Option<Arc<Cell<R, E>>>>,
-    cx: BatchContext,
-    inbox: Arc<Inbox<T, R, E>>,
-    started: Instant,
-    permit: Permit,
-    concluded: bool,
+    pub(super) batch: Batch<T>,
+    pub(super) flight: Flight<T, R, E>,
+    /// Dropped after everything has its outcome.
+    _permit: Permit,
+}
+
+/// What stays here while the payloads are lent to the handler.
+pub(super) struct Flight<T, R, E> {
+    pub(super) seats: Vec<Seat<R, E>>,
+    pub(super) cx: BatchContext,
+    pub(super) inbox: Arc<Inbox<T, R, E>>,
+    pub(super) started: Instant,
+    pub(super) concluded: bool,
+}
+
+pub(super) struct Seat<R, E> {
+    pub(super) cell: Option<Arc<Cell<R, E>>>,
+    pub(super) cost: u32,
+    pub(super) attempts: u32,
 }
 
 /// The slot of a running batch.
 struct Permit {
-    ledger: Arc<Ledger>,
+    batch: BatchId,
     shared: Arc<Shared>,
+    ledger: Arc<crate::ledger::Ledger>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.shared.batches_running.fetch_sub(1, Ordering::AcqRel);
-        self.ledger.batch_ended();
+        self.ledger.batch_ended(self.batch);
     }
+}
+
+enum Ended<R, E> {
+    Answered(Verdicts<R, E>),
+    Panicked(Arc<str>),
+    Aborted,
+    Late,
 }
 
 impl<T, R, E> Running<T, R, E>
@@ -58,114 +79,87 @@ where
 {
     pub(crate) fn new(
         batch: Batch<T>,
-        cells: Vec<Option<Arc<Cell<R, E>>>>,
+        seats: Vec<Seat<R, E>>,
         cx: BatchContext,
         inbox: Arc<Inbox<T, R, E>>,
-        shared: Arc<Shared>,
     ) -> Self {
-        let ledger = Arc::clone(inbox.ledger());
-        ledger.started(batch.len());
-        shared.batches_running.fetch_add(1, Ordering::AcqRel);
-        shared.batches_started.fetch_add(1, Ordering::AcqRel);
-        let permit = Permit { ledger, shared };
-        Self { batch, cells, cx, inbox, started: Instant::now(), permit, concluded: false }
+        inbox.ledger.started(cx.id, batch.len(), cx.cost);
+        inbox.shared.batches_running.fetch_add(1, Ordering::AcqRel);
+        inbox.shared.batches_started.fetch_add(1, Ordering::AcqRel);
+        let permit =
+            Permit { batch: cx.id, shared: Arc::clone(&inbox.shared), ledger: Arc::clone(&inbox.ledger) };
+        let flight = Flight { seats, cx, inbox, started: Instant::now(), concluded: false };
+        Self { batch, flight, _permit: permit }
     }
 
     pub(crate) async fn run(mut self, handler: Arc<dyn Handler<T, R, E>>) {
-        if self.cx.start_by.is_some_and(|by| by <= Instant::now()) {
+        if self.flight.cx.start_by.is_some_and(|by| by <= Instant::now()) {
             self.put_back();
             return;
         }
-        let abort = self.permit.shared.abort.clone();
-        let (batch, cx) = (&mut self.batch, &self.cx);
-        let ended = tokio::select! {
-            biased;
-            () = abort.cancelled() => None,
-            verdicts = caught(async { handler.handle(batch, cx).await }) => Some(verdicts),
-        };
-        match ended {
-            Some(Ok(verdicts)) => self.conclude_with(verdicts),
-            Some(Err(message)) => {
-                let (batch, watcher) = (self.cx.id, Arc::clone(&self.cx.watcher));
-                let event = BatcherEvent::HandlerPanicked { batch, watcher, message: Arc::clone(&message) };
-                self.permit.shared.events.emit(&event);
-                self.conclude_all(Outcome::Panicked, || OpError::Panicked(Arc::clone(&message)));
+        match self.handle(&*handler).await {
+            Ended::Answered(verdicts) => {
+                let words = verdicts.words(self.batch.len());
+                self.conclude(words);
             }
-            None => self.conclude_all(Outcome::ShutDown, || OpError::ShutDown),
+            Ended::Panicked(message) => {
+                self.flight.emit(|batch, watcher| BatcherEvent::HandlerPanicked {
+                    batch,
+                    watcher,
+                    message: Arc::clone(&message),
+                });
+                self.conclude_unknown(&OpError::Panicked(message));
+            }
+            Ended::Aborted => self.conclude_all(&OpError::ShutDown),
+            Ended::Late if self.flight.concluded => {}
+            Ended::Late => {
+                self.flight.emit(|batch, watcher| BatcherEvent::HandlerTimedOut {
+                    batch,
+                    watcher,
+                    detached: false,
+                });
+                self.conclude_unknown(&OpError::TimedOut);
+            }
         }
+    }
+
+    async fn handle(&mut self, handler: &dyn Handler<T, R, E>) -> Ended<R, E> {
+        let Self { batch, flight, .. } = self;
+        let (limit, on_timeout) = flight.inbox.time_limit();
+        let (cx, abort) = (flight.cx.clone(), flight.inbox.abort.clone());
+        let mut handling = pin!(caught(async { handler.handle(batch, &cx).await }));
+        tokio::select! {
+            biased;
+            () = abort.cancelled() => return Ended::Aborted,
+            answer = &mut handling => {
+                return answer.map_or_else(Ended::Panicked, Ended::Answered);
+            }
+            () = sleep_until(later(flight.started, limit)) => {}
+        }
+        if on_timeout == OnTimeout::Detach {
+            flight.emit(|batch, watcher| BatcherEvent::HandlerTimedOut { batch, watcher, detached: true });
+            flight.detach();
+            tokio::select! {
+                biased;
+                () = abort.cancelled() => {}
+                _ignored = &mut handling => {}
+            }
+        }
+        Ended::Late
     }
 }
 
-impl<T, R, E> Running<T, R, E> {
-    /// The handler has seen nothing yet, and must not any more.
-    fn put_back(&mut self) {
-        self.concluded = true;
-        let len = self.batch.len();
-        let mut slots = Vec::with_capacity(len);
-        for (entry, cell) in self.batch.entries.drain(..).zip(self.cells.drain(..)) {
-            if let Some(cell) = &cell {
-                cell.requeue();
-            }
-            if let Some(payload) = entry.payload {
-                slots.push(Slot { operation: Operation::new(payload).cost(entry.cost), cell });
-            }
-        }
-        self.permit.shared.overdraft.fetch_add(len, Ordering::AcqRel);
-        let refused = self.inbox.put_back(slots);
-        self.permit.ledger.handed_back(len);
-        let (batch, watcher) = (self.cx.id, Arc::clone(&self.cx.watcher));
-        self.permit.shared.events.emit(&BatcherEvent::StartedTooLate { batch, watcher, len });
-        for slot in refused.err().into_iter().flatten() {
-            slot.shut_down(&self.permit.ledger);
-        }
-    }
-
-    fn conclude_with(&mut self, verdicts: Verdicts<R, E>) {
-        let len = self.batch.len();
-        let outcomes = verdicts.settle(len);
-        let done = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        let no_verdict = outcomes.iter().filter(|outcome| matches!(outcome, Err(OpError::NoVerdict))).count();
-        let ledger = &self.permit.ledger;
-        ledger.end(Outcome::Done, done as u64);
-        ledger.end(Outcome::NoVerdict, no_verdict as u64);
-        ledger.end(Outcome::Failed, (len - done - no_verdict) as u64);
-        self.close_books(done);
-        for (cell, outcome) in self.cells.drain(..).zip(outcomes) {
-            if let Some(cell) = cell {
-                cell.settle(outcome);
-            }
-        }
-    }
-
-    fn conclude_all(&mut self, outcome: Outcome, error: impl Fn() -> OpError<E>) {
-        self.permit.ledger.end(outcome, self.batch.len() as u64);
-        self.close_books(0);
-        for cell in self.cells.drain(..).flatten() {
-            cell.settle(Err(error()));
-        }
-    }
-
-    /// Before any caller learns its result, so that it finds the books in order.
-    fn close_books(&mut self, done: usize) {
-        self.concluded = true;
-        let len = self.batch.len();
-        self.permit.ledger.end_cost(self.cx.cost);
-        self.permit.ledger.handed_back(len);
-        self.permit.shared.events.emit(&BatcherEvent::BatchEnded {
-            batch: self.cx.id,
-            watcher: Arc::clone(&self.cx.watcher),
-            elapsed: self.started.elapsed(),
-            done,
-            failed: len - done,
-        });
+impl<T, R, E> Flight<T, R, E> {
+    pub(super) fn emit(&self, event: impl FnOnce(BatchId, Arc<str>) -> BatcherEvent) {
+        self.inbox.shared.events.emit(&event(self.cx.id, Arc::clone(&self.cx.watcher)));
     }
 }
 
 impl<T, R, E> Drop for Running<T, R, E> {
     fn drop(&mut self) {
         // The runtime dropped the task.
-        if !self.concluded {
-            self.conclude_all(Outcome::ShutDown, || OpError::ShutDown);
+        if !self.flight.concluded {
+            self.conclude_all(&OpError::ShutDown);
         }
     }
 }

@@ -6,13 +6,37 @@ use tokio::time::Instant;
 use super::lane::{Lane, Moment, Order, Pressure};
 use crate::limit::Meter;
 use crate::shared::Shared;
-use crate::{BatchId, BatcherEvent};
+use crate::{BatchId, BatcherEvent, FlushReason};
 
-/// Serves the lanes in turn. A lane whose turn it is and that has too little budget is waited for: others may only
-/// pass it with operations that cost nothing, so that cheap batches do not starve dear ones.
+/// A lane, and what it has had.
+pub(super) struct Berth {
+    pub(super) lane: Box<dyn Lane>,
+    /// Cost by weight of what it has had, since it last had nothing to do ahead of the others.
+    tag: u128,
+    /// It was ready when last looked at.
+    contends: bool,
+}
+
+impl Berth {
+    pub(super) fn new(lane: Box<dyn Lane>) -> Self {
+        Self { lane, tag: 0, contends: false }
+    }
+}
+
+/// Serves the lanes that are ready by start-time fair queueing (Goyal, Vin and Cheng, 1996): the one that has had the
+/// least for its weight is next. One that comes back from having nothing to do starts level with the others, so what
+/// it did not use is not saved up.
+///
+/// For lanes i and j that are ready throughout, what they get differs by no more than their largest batches:
+///
+/// > |S_i / w_i − S_j / w_j| ≤ B_i / w_i + B_j / w_j
+///
+/// A lane whose turn it is and that has too little budget is waited for: others may only pass it with operations that
+/// cost nothing, so that cheap batches do not starve dear ones.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    turn: usize,
+    /// Where the lane stood that was served last.
+    clock: u128,
     batches: u64,
 }
 
@@ -21,7 +45,7 @@ pub(super) struct Schedule {
 pub(super) struct Rest {
     /// When to look again, if nothing happens before.
     pub(super) wake: Option<Instant>,
-    /// No batch can start before another has ended.
+    /// No batch can start before another has ended, or a pause is over.
     pub(super) no_slot: bool,
     /// The lane whose turn it is waits for budget, and the others with it.
     pub(super) no_budget: bool,
@@ -40,80 +64,115 @@ impl Schedule {
     /// Starts every batch that can start now.
     pub(super) fn dispatch(
         &mut self,
-        lanes: &mut [Box<dyn Lane>],
+        berths: &mut [Berth],
         moment: &Moment,
         mut meter: Option<&mut Meter>,
         shared: &Arc<Shared>,
     ) -> Rest {
-        loop {
+        let before = self.batches;
+        let rest = loop {
             let mut rest = Rest::default();
-            if !self.start_one(lanes, moment, meter.as_deref_mut(), shared, &mut rest) {
-                return rest;
+            if !self.start_one(berths, moment, meter.as_deref_mut(), shared, before, &mut rest) {
+                break rest;
             }
+        };
+        if shared.config.verbose_events && self.batches > before {
+            shared.events.emit(&BatcherEvent::FlushDone { batches: self.batches - before });
         }
+        rest
     }
 
     fn start_one(
         &mut self,
-        lanes: &mut [Box<dyn Lane>],
+        berths: &mut [Berth],
         moment: &Moment,
         mut meter: Option<&mut Meter>,
         shared: &Arc<Shared>,
+        before: u64,
         rest: &mut Rest,
     ) -> bool {
-        let (first, count) = (self.turn, lanes.len());
-        for step in 0..count {
-            if shared
-                .config
-                .max_concurrent_batches
-                .is_some_and(|max| shared.batches_running.load(Ordering::Acquire) >= max.get())
-            {
-                rest.no_slot = true;
-                return false;
+        let max = shared.config.max_concurrent_batches;
+        if max.is_some_and(|max| shared.batches_running.load(Ordering::Acquire) >= max.get()) {
+            rest.no_slot = true;
+            return false;
+        }
+        let Some((index, reason)) = self.choose(berths, moment, meter.as_deref_mut(), rest) else {
+            return false;
+        };
+        let berth = &mut berths[index];
+        let id = BatchId(self.batches + 1);
+        let order = Order { id, reason, now: moment.now, meter };
+        if let Some(departure) = berth.lane.form(order) {
+            if shared.config.verbose_events && self.batches == before {
+                shared.events.emit(&BatcherEvent::FlushStarted);
             }
-            let index = (first + step) % count;
-            let lane = &mut lanes[index];
-            let reason = match lane.pressure(moment) {
-                Pressure::Rests => continue,
+            self.batches += 1;
+            // Also what costs nothing takes its turn.
+            let share = (u128::from(departure.cost.max(1)) << 32) / u128::from(berth.lane.weight());
+            if !rest.no_budget {
+                self.clock = berth.tag;
+            }
+            berth.tag += share;
+            shared.events.emit(&BatcherEvent::BatchStarted {
+                batch: id,
+                watcher: departure.watcher,
+                len: departure.len,
+                cost: departure.cost,
+                bytes: departure.bytes,
+                reason,
+                oldest_wait: departure.oldest_wait,
+            });
+            shared.tracker.spawn(departure.task);
+        }
+        true
+    }
+
+    /// The lane that is ready, can pay, and has had the least.
+    fn choose(
+        &self,
+        berths: &mut [Berth],
+        moment: &Moment,
+        meter: Option<&mut Meter>,
+        rest: &mut Rest,
+    ) -> Option<(usize, FlushReason)> {
+        let mut next: Option<(u128, usize, FlushReason)> = None;
+        let mut free: Option<(u128, usize, FlushReason)> = None;
+        for (index, berth) in berths.iter_mut().enumerate() {
+            let reason = match berth.lane.pressure(moment) {
+                Pressure::Ready(reason) => reason,
+                Pressure::Rests => {
+                    berth.contends = false;
+                    continue;
+                }
                 Pressure::Until(at) => {
+                    berth.contends = false;
                     rest.wake_at(Some(at));
                     continue;
                 }
-                Pressure::Ready(reason) => reason,
             };
-            if let Some(meter) = meter.as_deref_mut() {
-                let need = lane.next_cost(meter.bucket().largest_need());
-                let ready_at = meter.bucket().ready_at(need);
-                let payable = ready_at.is_some_and(|at| at <= moment.now);
-                if need > 0 && (rest.no_budget || !payable) {
-                    if !rest.no_budget {
-                        rest.no_budget = true;
-                        self.turn = index;
-                        rest.wake_at(ready_at);
-                        rest.wake_at(meter.edge());
-                    }
-                    continue;
-                }
+            if !berth.contends {
+                berth.contends = true;
+                berth.tag = berth.tag.max(self.clock);
             }
-            if !rest.no_budget {
-                self.turn = (index + 1) % count;
+            let candidate = (berth.tag, index, reason);
+            if meter.is_some() && berth.lane.next_cost(1) == 0 && free.is_none_or(|(tag, ..)| berth.tag < tag)
+            {
+                free = Some(candidate);
             }
-            let id = BatchId(self.batches + 1);
-            let order = Order { id, reason, now: moment.now, meter: meter.as_deref_mut() };
-            if let Some(departure) = lane.form(order) {
-                self.batches += 1;
-                shared.events.emit(&BatcherEvent::BatchStarted {
-                    batch: id,
-                    watcher: departure.watcher,
-                    len: departure.len,
-                    cost: departure.cost,
-                    reason,
-                    oldest_wait: departure.oldest_wait,
-                });
-                shared.tracker.spawn(departure.task);
+            if next.is_none_or(|(tag, ..)| berth.tag < tag) {
+                next = Some(candidate);
             }
-            return true;
         }
-        false
+        let (_, index, reason) = next?;
+        let Some(meter) = meter else { return Some((index, reason)) };
+        let need = berths[index].lane.next_cost(meter.bucket().largest_need());
+        let ready_at = meter.bucket().ready_at(need);
+        if need == 0 || ready_at.is_some_and(|at| at <= moment.now) {
+            return Some((index, reason));
+        }
+        rest.no_budget = true;
+        rest.wake_at(ready_at);
+        rest.wake_at(meter.edge());
+        free.map(|(_, index, reason)| (index, reason))
     }
 }

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Store, op, settle, watcher};
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 fn start_counted(builder: BatcherBuilder) -> (Batcher, Arc<AtomicU64>) {
     let (batcher, engine) = builder.build().unwrap();
     let polls = Arc::new(AtomicU64::new(0));
@@ -53,7 +55,8 @@ async fn engine_not_polled_when_idle() {
         assert_quiet(&polls).await;
         let users = watcher(&batcher, &Store::fast());
         users.call(op(1).cost(20)).await.unwrap();
-        sleep(Duration::from_secs(5)).await;
+        // The last audit comes when all is over.
+        sleep(Duration::from_secs(20)).await;
         assert_quiet(&polls).await;
     }
 }
@@ -61,7 +64,9 @@ async fn engine_not_polled_when_idle() {
 #[tokio::test(start_paused = true)]
 async fn parked_operations_cost_nothing() {
     let store = Store::held_up();
-    let (batcher, polls) = start_counted(Batcher::builder().max_concurrent_batches(1));
+    let (batcher, polls) = start_counted(
+        Batcher::builder().max_concurrent_batches(1).max_operation_time(HOUR).audit_interval(HOUR),
+    );
     let users = watcher(&batcher, &store);
     users.enqueue(op(0)).await.unwrap();
     settle().await;
@@ -81,13 +86,14 @@ async fn operations_without_budget_cost_nothing() {
     // All leases are gone, so that the rate stays zero.
     let holder = Holder::try_new("other").unwrap();
     let other = SharedCapacity::builder(Arc::new(pool.handle()), holder).factor(10).build().await.unwrap();
-    let (other, _engine) = Batcher::builder().capacity(other).start(CancellationToken::new()).unwrap();
+    let other = Batcher::builder().capacity(other).max_operation_time(HOUR);
+    let (other, _engine) = other.start(CancellationToken::new()).unwrap();
     let busy = watcher(&other, &Store::held_up());
     busy.enqueue(op(0).cost(100)).await.unwrap();
     sleep(Duration::from_millis(500)).await;
     assert_eq!(other.stats().rate, Some(100));
 
-    let (batcher, polls) = start_counted(Batcher::builder().capacity(capacity));
+    let (batcher, polls) = start_counted(Batcher::builder().capacity(capacity).audit_interval(HOUR));
     let users = watcher(&batcher, &Store::fast());
     for payload in 0..9_000 {
         users.enqueue(op(payload)).await.unwrap();

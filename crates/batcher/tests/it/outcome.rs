@@ -90,7 +90,7 @@ async fn panics_are_contained() {
     assert_eq!(users.call(op(9)).await.unwrap(), 9, "the engine and the slot are as good as before");
     settle().await;
     assert_eq!((batcher.stats().outcomes.panicked, batcher.in_flight()), (1, 0));
-    assert_eq!(batcher.stats().observer_panics, 2);
+    assert_eq!(batcher.stats().callback_panics, 2);
     assert_eq!(diary.count(|event| matches!(event, BatcherEvent::HandlerPanicked { .. })), 1);
 }
 

@@ -33,6 +33,7 @@ async fn start(builder: SharedCapacityBuilder, store: &Store) -> Writer {
     let (batcher, _engine) = Batcher::builder()
         .capacity(builder.build().await.unwrap())
         .observer(diary.observer())
+        .max_operation_time(Duration::from_secs(3_600))
         .start(CancellationToken::new())
         .unwrap();
     let users = watcher(&batcher, store);
