@@ -67,9 +67,9 @@ impl Shared {
     }
 
     /// So many operations took effect.
-    pub(crate) fn acknowledge(&self, cost: u64, operations: usize) {
+    pub(crate) fn acknowledge(&self, cost: u64, operations: usize, now: Instant) {
         if self.config.adaptive && operations > 0 {
-            lock(&self.brake).aimd.acknowledge(Instant::now(), cost, operations as u64);
+            lock(&self.brake).aimd.acknowledge(now, cost, operations as u64);
         }
     }
 

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -41,7 +41,7 @@ pub(crate) struct Ledger {
     throttled: AtomicU64,
     spent: AtomicU64,
     /// What the counters of running things are audited by.
-    flights: Mutex<HashMap<BatchId, Flight>>,
+    flights: Mutex<BTreeMap<BatchId, Flight>>,
     wake: Arc<Notify>,
 }
 
@@ -123,8 +123,6 @@ impl Ledger {
         if flights.remove(&batch).is_some() {
             self.batches.fetch_sub(1, Ordering::AcqRel);
         }
-        drop(flights);
-        self.wake();
     }
 
     /// A queued operation was cancelled; it stays in the queue until the engine comes by.

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     /// The engine has been told that the buffer is full, and has not looked yet.
     pub(crate) starved: AtomicBool,
     pub(crate) flush: AtomicBool,
+    /// The engine wants to know of batches that end.
+    ends_matter: AtomicBool,
     pub(crate) wake: Arc<Notify>,
     pub(crate) events: Events,
     pub(crate) abort: CancellationToken,
@@ -110,6 +112,7 @@ impl Shared {
             max: AtomicU64::new(max.map_or(u64::MAX, Rate::units)),
             starved: AtomicBool::new(false),
             flush: AtomicBool::new(false),
+            ends_matter: AtomicBool::new(true),
             wake: Arc::new(Notify::new()),
             events,
             abort: CancellationToken::new(),
@@ -156,7 +159,27 @@ impl Shared {
         self.places.is_full() || self.room.as_ref().is_some_and(Places::is_full)
     }
 
-    /// An engine works, or may yet.
+    /// The engine is about to look at everything: until it says otherwise it wants to know of each batch that ends.
+    pub(crate) fn watch_ends(&self) {
+        self.ends_matter.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Nothing waits for a batch to end.
+    pub(crate) fn ignore_ends(&self) {
+        self.ends_matter.store(false, Ordering::SeqCst);
+    }
+
+    /// A slot is free again.
+    pub(crate) fn batch_ended(&self, urgent: bool) {
+        self.batches_running.fetch_sub(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if urgent || self.ends_matter.load(Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// An engine works.
     pub(crate) fn has_engine(&self) -> bool {
         !matches!(lock(&self.life).state, State::Built | State::Stopped)
     }

@@ -78,6 +78,14 @@ impl<R, E> Verdicts<R, E> {
         Self(Kind::Throttled(retry_after, error))
     }
 
+    /// What each operation has as result, if they are all done and all have the same.
+    pub(crate) fn all_done(&self) -> Option<fn() -> R> {
+        match &self.0 {
+            Kind::All(result) => Some(*result),
+            _ => None,
+        }
+    }
+
     /// One word for each of `len` operations.
     pub(crate) fn words(self, len: usize) -> Vec<Word<R, E>> {
         let mut words: Vec<_> = match self.0 {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "check")]
 pub mod check;
+#[cfg(feature = "figures")]
+pub mod figures;
 pub mod lease;
 #[cfg(feature = "record")]
 pub mod record;

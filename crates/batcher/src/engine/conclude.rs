@@ -7,14 +7,15 @@ use std::time::Duration;
 use sluicegate_core::later;
 use tokio::time::Instant;
 
+use super::inbox::Inbox;
 use super::running::{Flight, Running, Seat};
 use super::slot::{Again, Refused, Slot};
 use crate::ledger::Outcome;
 use crate::operation::Terms;
 use crate::retry::is_spent;
-use crate::ticket::Told;
+use crate::ticket::{Cell, Told};
 use crate::verdict::Word;
-use crate::{BatcherEvent, OpError, Operation, ThrottleScope};
+use crate::{BatchContext, BatcherEvent, OpError, Operation, ThrottleScope, Verdicts};
 
 /// How long nothing is started after a throttled operation, if the datastore does not say.
 const BREATHER: Duration = Duration::from_millis(100);
@@ -26,8 +27,6 @@ struct Counts {
     failed: usize,
     throttled: usize,
     retried: usize,
-    /// Cost of everything that has ended.
-    ended_cost: u64,
     /// Cost of what is done.
     done_cost: u64,
     retry_after: Option<Duration>,
@@ -45,13 +44,18 @@ impl<T, R, E> Running<T, R, E> {
             }
         }
         self.flight.concluded = true;
+        self.permit.urgent = true;
         let refused = self.flight.send_back(again, 0);
         self.flight.end_refused(refused);
     }
 
     /// The handler has spoken.
-    pub(super) fn conclude(&mut self, mut words: Vec<Word<R, E>>) {
+    pub(super) fn conclude(&mut self, verdicts: Verdicts<R, E>) {
         let now = Instant::now();
+        if let Some(result) = verdicts.all_done() {
+            return self.finish_all_done(result, now);
+        }
+        let mut words = verdicts.words(self.batch.len());
         let (mut again, mut counts) = (Again::nothing(), Counts::default());
         for (at, word) in words.iter_mut().enumerate() {
             let cost = u64::from(self.flight.seats[at].cost);
@@ -80,7 +84,7 @@ impl<T, R, E> Running<T, R, E> {
             };
         }
         self.flight.throttle(&counts, now);
-        self.finish(words, again, counts);
+        self.finish(words, again, counts, now);
     }
 
     /// Nobody knows whether the operations took effect.
@@ -98,13 +102,13 @@ impl<T, R, E> Running<T, R, E> {
                 }
             })
             .collect();
-        self.finish(words, again, counts);
+        self.finish(words, again, counts, now);
     }
 
     /// It is over, whatever the handler would have said.
     pub(super) fn conclude_all(&mut self, cause: &OpError<E>) {
         let words = (0..self.batch.len()).map(|_| Word::Ended(cause.clone())).collect();
-        self.finish(words, Again::nothing(), Counts::default());
+        self.finish(words, Again::nothing(), Counts::default(), Instant::now());
     }
 
     /// An operation has failed: for the last time, or not.
@@ -169,33 +173,39 @@ impl<T, R, E> Running<T, R, E> {
         Some(Slot { operation: Operation { payload, terms }, cell: self.flight.seats[at].cell.take() })
     }
 
+    /// The usual case, without a word for each operation.
+    fn finish_all_done(&mut self, result: fn() -> R, now: Instant) {
+        self.flight.concluded = true;
+        let done = self.batch.len();
+        let ledger = &self.flight.inbox.ledger;
+        ledger.end(Outcome::Done, done as u64);
+        ledger.handed_back(self.flight.cx.id, self.flight.cx.cost);
+        self.flight.over(&Counts { done, done_cost: self.flight.cx.cost, ..Counts::default() }, now);
+        for seat in &mut self.flight.seats {
+            if let Some(cell) = seat.cell.take() {
+                cell.settle(Ok(result()));
+            }
+        }
+    }
+
     /// First the books, then the callers, so that whoever learns its result finds the books in order.
-    fn finish(&mut self, words: Vec<Word<R, E>>, again: Again<T, R, E>, mut counts: Counts) {
+    fn finish(&mut self, words: Vec<Word<R, E>>, again: Again<T, R, E>, mut counts: Counts, now: Instant) {
         self.flight.concluded = true;
         let ledger = &self.flight.inbox.ledger;
         ledger.end(Outcome::Done, counts.done as u64);
-        counts.ended_cost = counts.done_cost;
+        let mut ended_cost = counts.done_cost;
         for (word, seat) in words.iter().zip(&self.flight.seats) {
             if let Word::Ended(error) = word {
                 ledger.end(outcome(error), 1);
                 counts.failed += 1;
-                counts.ended_cost += u64::from(seat.cost);
+                ended_cost += u64::from(seat.cost);
             }
         }
         ledger.retried(counts.retried as u64);
         ledger.throttled(counts.throttled as u64);
-        let refused = self.flight.send_back(again, counts.ended_cost);
-        let elapsed = self.flight.started.elapsed();
-        self.flight.emit(|batch, watcher| BatcherEvent::BatchEnded {
-            batch,
-            watcher,
-            elapsed,
-            done: counts.done,
-            failed: counts.failed,
-            throttled: counts.throttled,
-            retried: counts.retried,
-        });
-        self.flight.inbox.shared.acknowledge(counts.done_cost, counts.done);
+        self.permit.urgent = counts.retried > 0 || counts.throttled > 0;
+        let refused = self.flight.send_back(again, ended_cost);
+        self.flight.over(&counts, now);
         for (at, word) in words.into_iter().enumerate() {
             let seat = &mut self.flight.seats[at];
             match word {
@@ -207,7 +217,7 @@ impl<T, R, E> Running<T, R, E> {
                 Word::Ended(error) => {
                     let entry = &mut self.batch.entries[at];
                     let (payload, terms) = (entry.payload.take(), mem::take(&mut entry.terms));
-                    self.flight.tell(at, payload, &terms, error);
+                    tell(&self.flight.inbox, seat.cell.take(), payload, &terms, error);
                 }
                 _ => {}
             }
@@ -216,30 +226,47 @@ impl<T, R, E> Running<T, R, E> {
     }
 }
 
-impl<T, R, E> Flight<T, R, E> {
-    /// The operations have ended while the handler still has them.
-    pub(super) fn detach(&mut self) {
-        self.concluded = true;
-        let len = self.seats.len();
-        self.inbox.ledger.overdue(self.cx.id);
-        self.inbox.ledger.end(Outcome::TimedOut, len as u64);
-        self.inbox.ledger.handed_back(self.cx.id, self.cx.cost);
-        for at in 0..len {
-            let Seat { cost, attempts, .. } = self.seats[at];
-            let terms = Terms { cost, attempts, ..Terms::default() };
-            self.tell(at, None, &terms, OpError::TimedOut);
-        }
+/// The operations have ended while the handler still has them.
+pub(super) fn detach<T, R, E>(seats: &mut [Seat<R, E>], cx: &BatchContext, inbox: &Inbox<T, R, E>) {
+    inbox.ledger.overdue(cx.id);
+    inbox.ledger.end(Outcome::TimedOut, seats.len() as u64);
+    inbox.ledger.handed_back(cx.id, cx.cost);
+    for seat in seats {
+        let terms = Terms { cost: seat.cost, attempts: seat.attempts, ..Terms::default() };
+        tell(inbox, seat.cell.take(), None, &terms, OpError::TimedOut);
     }
+}
 
-    /// Tells the ticket, or else the dead-letter sink.
-    fn tell(&mut self, at: usize, payload: Option<T>, terms: &Terms, error: OpError<E>) {
-        let told = match self.seats[at].cell.take() {
-            Some(cell) => cell.settle(Err(error)),
-            None => Told::Nobody(Err(error)),
-        };
-        if let Told::Nobody(Err(cause)) = told {
-            self.inbox.bury(payload, terms, cause);
-        }
+/// Tells the ticket, or else the dead-letter sink.
+fn tell<T, R, E>(
+    inbox: &Inbox<T, R, E>,
+    cell: Option<Arc<Cell<R, E>>>,
+    payload: Option<T>,
+    terms: &Terms,
+    error: OpError<E>,
+) {
+    let told = match cell {
+        Some(cell) => cell.settle(Err(error)),
+        None => Told::Nobody(Err(error)),
+    };
+    if let Told::Nobody(Err(cause)) = told {
+        inbox.bury(payload, terms, cause);
+    }
+}
+
+impl<T, R, E> Flight<T, R, E> {
+    /// Everybody may know that the batch is over.
+    fn over(&self, counts: &Counts, now: Instant) {
+        self.emit(|batch, watcher| BatcherEvent::BatchEnded {
+            batch,
+            watcher,
+            elapsed: now.saturating_duration_since(self.started),
+            done: counts.done,
+            failed: counts.failed,
+            throttled: counts.throttled,
+            retried: counts.retried,
+        });
+        self.inbox.shared.acknowledge(counts.done_cost, counts.done, now);
     }
 
     fn send_back(&self, again: Again<T, R, E>, ended_cost: u64) -> Refused<T, R, E> {
@@ -262,13 +289,7 @@ impl<T, R, E> Flight<T, R, E> {
             self.inbox.free_places(1, slot.operation.terms.bytes.into());
             self.inbox.ledger.end(outcome(&cause), 1);
             let Operation { payload, terms } = slot.operation;
-            let told = match slot.cell {
-                Some(cell) => cell.settle(Err(cause)),
-                None => Told::Nobody(Err(cause)),
-            };
-            if let Told::Nobody(Err(cause)) = told {
-                self.inbox.bury(Some(payload), &terms, cause);
-            }
+            tell(&self.inbox, slot.cell, Some(payload), &terms, cause);
         }
     }
 

@@ -9,7 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::queue::{Came, Slots};
+use super::running::Seat;
 use super::slot::{Again, Refused, Returned, Slot};
+use crate::handler::Entry;
 use crate::ledger::{Ledger, Outcome, Reading};
 use crate::operation::Terms;
 use crate::places::Places;
@@ -31,6 +34,7 @@ pub(crate) struct Inbox<T, R, E> {
     /// Its own bound on what waits.
     pub(crate) places: Option<Places>,
     /// Nothing more is accepted.
+    pub(crate) closed: AtomicBool,
     pub(crate) closing: CancellationToken,
     /// Running handlers are dropped.
     pub(crate) abort: CancellationToken,
@@ -40,11 +44,13 @@ pub(crate) struct Inbox<T, R, E> {
     pub(crate) done: watch::Sender<bool>,
     dead_letters: Option<Arc<dyn DeadLetterSink<T, E>>>,
     random: Mutex<Random>,
+    /// Empty, to be filled again.
+    vessels: Mutex<Vec<Vessels<T, R, E>>>,
     content: Mutex<Content<T, R, E>>,
 }
 
 struct Content<T, R, E> {
-    slots: Vec<Slot<T, R, E>>,
+    slots: Slots<T, R, E>,
     /// Sums over `slots`.
     cost: u64,
     bytes: u64,
@@ -88,11 +94,8 @@ impl Alarm {
 }
 
 /// What an inbox held.
-pub(crate) struct Haul<T, R, E> {
-    pub(crate) cost: u64,
-    pub(crate) bytes: u64,
-    pub(crate) since: Option<Instant>,
-    pub(crate) timed: bool,
+pub(super) struct Haul<T, R, E> {
+    pub(super) came: Option<Came>,
     pub(crate) accepted_cost: u64,
     pub(crate) returned: Returned<T, R, E>,
     pub(crate) blocked_until: Option<Instant>,
@@ -122,6 +125,13 @@ fn seed(name: &str) -> u64 {
     hasher.finish()
 }
 
+/// What the operations of a batch are kept in.
+type Vessels<T, R, E> = (Vec<Entry<T>>, Vec<Seat<R, E>>);
+
+/// So many are kept for more batches, each for so many operations at most.
+const VESSELS: usize = 8;
+const VESSEL: usize = 1_024;
+
 /// What is particular to a watcher, beside its options.
 pub(crate) struct Particulars<T, E> {
     pub(crate) retry: Option<Retry<E>>,
@@ -135,7 +145,7 @@ impl<T, R, E> Inbox<T, R, E> {
         shared: &Arc<Shared>,
     ) -> Arc<Self> {
         let content = Content {
-            slots: Vec::new(),
+            slots: Slots::new(),
             cost: 0,
             bytes: 0,
             since: None,
@@ -155,11 +165,13 @@ impl<T, R, E> Inbox<T, R, E> {
             dead_letters: particulars.dead_letters,
             ledger: Arc::new(Ledger::new(Arc::clone(&shared.wake))),
             places: config.max_queued.map(|places| Places::new(places.get())),
+            closed: AtomicBool::new(false),
             closing: CancellationToken::new(),
             abort: shared.abort.child_token(),
             draining: AtomicBool::new(false),
             done: watch::Sender::new(false),
             shared: Arc::clone(shared),
+            vessels: Mutex::default(),
             random: Mutex::new(Random::seeded(seed(&config.name))),
             content: Mutex::new(content),
             config,
@@ -187,7 +199,7 @@ impl<T, R, E> Inbox<T, R, E> {
         if let Some(deadline) = operation.terms.deadline() {
             content.deadline = Some(content.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
         }
-        content.slots.push(Slot { operation, cell });
+        content.slots.push_back(Some(Slot { operation, cell }));
         let due = content.is_due();
         if due {
             let deadline = content.deadline.or(content.alarm.deadline);
@@ -196,15 +208,17 @@ impl<T, R, E> Inbox<T, R, E> {
         Ok(due)
     }
 
-    /// Swaps the content for the empty vector `spare`.
-    pub(crate) fn fetch(&self, spare: &mut Vec<Slot<T, R, E>>) -> Haul<T, R, E> {
+    /// Swaps the content for the empty `spare`.
+    pub(super) fn fetch(&self, spare: &mut Slots<T, R, E>) -> Haul<T, R, E> {
         let mut content = lock(&self.content);
         mem::swap(&mut content.slots, spare);
         Haul {
-            cost: mem::take(&mut content.cost),
-            bytes: mem::take(&mut content.bytes),
-            since: content.since.take(),
-            timed: content.deadline.take().is_some(),
+            came: content.since.take().map(|since| Came {
+                since,
+                cost: mem::take(&mut content.cost),
+                bytes: mem::take(&mut content.bytes),
+                timed: content.deadline.take().is_some(),
+            }),
             accepted_cost: content.accepted_cost,
             returned: mem::take(&mut content.returned),
             blocked_until: content.blocked_until,
@@ -282,10 +296,10 @@ impl<T, R, E> Inbox<T, R, E> {
         content.left.get_or_insert_default();
         drop(content);
         if !engine {
-            let mut slots = Vec::new();
+            let mut slots = Slots::new();
             let haul = self.fetch(&mut slots);
             self.unpark_all(&haul.returned);
-            for slot in haul.returned.into_slots().chain(slots) {
+            for slot in haul.returned.into_slots().chain(slots.into_iter().flatten()) {
                 self.leave_one(slot);
             }
         }
@@ -312,6 +326,24 @@ impl<T, R, E> Inbox<T, R, E> {
 
     pub(crate) fn take_left(&self) -> Vec<Operation<T>> {
         lock(&self.content).left.as_mut().map(mem::take).unwrap_or_default()
+    }
+
+    /// Something to keep so many operations in.
+    pub(crate) fn vessels(&self, capacity: usize) -> Vessels<T, R, E> {
+        let kept = lock(&self.vessels).pop();
+        kept.unwrap_or_else(|| (Vec::with_capacity(capacity), Vec::with_capacity(capacity)))
+    }
+
+    /// Takes back what the operations of a batch were kept in.
+    pub(crate) fn recycle(&self, entries: &mut Vec<Entry<T>>, seats: &mut Vec<Seat<R, E>>) {
+        entries.clear();
+        seats.clear();
+        if entries.capacity() <= VESSEL && seats.capacity() <= VESSEL {
+            let mut kept = lock(&self.vessels);
+            if kept.len() < VESSELS {
+                kept.push((mem::take(entries), mem::take(seats)));
+            }
+        }
     }
 
     /// How long a handler may take, and what happens then.
@@ -393,7 +425,7 @@ impl<T, R, E> Inbox<T, R, E> {
             let content = lock(&self.content);
             let found = self.ledger.with_flights(|flights| {
                 let idle = self.ledger.idle_cost();
-                let waiting = content.slots.iter().chain(content.returned.now.iter().flatten());
+                let waiting = content.slots.iter().flatten().chain(content.returned.now.iter().flatten());
                 let here: u64 = waiting.filter(|slot| !slot.is_abandoned()).map(Slot::cost).sum();
                 let expected = here + queued() + flights.cost;
                 let counted = content.accepted_cost.saturating_sub(idle);
@@ -432,6 +464,7 @@ where
 
     fn close(&self) {
         lock(&self.content).closed = true;
+        self.closed.store(true, Ordering::Release);
         self.closing.cancel();
         if let Some(places) = &self.places {
             places.close();
@@ -440,10 +473,10 @@ where
 
     fn end_waiting(&self) {
         lock(&self.content).ended = true;
-        let mut slots = Vec::new();
+        let mut slots = Slots::new();
         let haul = self.fetch(&mut slots);
         self.unpark_all(&haul.returned);
-        for slot in haul.returned.into_slots().chain(slots) {
+        for slot in haul.returned.into_slots().chain(slots.into_iter().flatten()) {
             self.end(slot, Outcome::ShutDown, OpError::ShutDown);
         }
         self.done.send_replace(true);

@@ -1,18 +1,16 @@
 use std::collections::BinaryHeap;
-use std::future::Future;
 use std::num::NonZeroUsize;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::later;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::inbox::{Alarm, Inbox};
 use super::parked::Parked;
-use super::queue::Queue;
-use super::running::{Departure, Running, Seat};
+use super::queue::{Queue, Slots};
+use super::running::{Running, Seat};
 use super::slot::Slot;
 use crate::handler::{Batch, Entry};
 use crate::ledger::Outcome;
@@ -26,6 +24,8 @@ pub(crate) trait Lane: Send {
     fn pull(&mut self, now: Instant);
     /// Nothing waits, for its turn or for another attempt.
     fn is_empty(&self) -> bool;
+    /// It waits for no batch to end.
+    fn is_at_rest(&self) -> bool;
     /// It is drained by itself, and everything has ended.
     fn is_over(&self) -> bool;
     /// The engine lets go of it.
@@ -44,6 +44,8 @@ pub(crate) trait Lane: Send {
     fn next_cost(&self, enough: u64) -> u64;
     /// Forms a batch from the oldest operations that the meter admits.
     fn form(&mut self, order: Order<'_>) -> Option<Departure>;
+    /// Sends the batch that was formed on its way.
+    fn launch(&mut self);
     /// Says when the inbox wakes the engine. True: it would have already.
     fn arm(&self, watch: &Watch) -> bool;
     /// Holds the counters against what is there.
@@ -76,6 +78,15 @@ pub(crate) struct Order<'a> {
     pub(crate) meter: Option<&'a mut Meter>,
 }
 
+/// A batch that is about to leave.
+pub(crate) struct Departure {
+    pub(crate) watcher: Arc<str>,
+    pub(crate) len: usize,
+    pub(crate) cost: u64,
+    pub(crate) bytes: u64,
+    pub(crate) oldest_wait: Duration,
+}
+
 /// What the engine waits for besides the lane's own limits.
 pub(crate) struct Watch {
     /// No batch can start before another has ended, or a pause is over.
@@ -100,7 +111,8 @@ pub(crate) struct TypedLane<T, R, E> {
     idle: bool,
     /// What the ticks of [`Flush::Every`] are counted from.
     born: Instant,
-    spare: Vec<Slot<T, R, E>>,
+    spare: Slots<T, R, E>,
+    departing: Option<(Running<T, R, E>, Span)>,
 }
 
 impl<T, R, E> TypedLane<T, R, E> {
@@ -114,7 +126,8 @@ impl<T, R, E> TypedLane<T, R, E> {
             blocked_until: None,
             idle: true,
             born: Instant::now(),
-            spare: Vec::new(),
+            spare: Slots::new(),
+            departing: None,
         }
     }
 
@@ -254,8 +267,8 @@ where
         let haul = self.inbox.fetch(&mut self.spare);
         self.outstanding = haul.accepted_cost.saturating_sub(idle_cost);
         self.blocked_until = haul.blocked_until.filter(|until| *until > now);
-        if let Some(since) = haul.since {
-            self.queue.extend(&mut self.spare, since, haul.cost, haul.bytes, haul.timed);
+        if let Some(came) = haul.came {
+            self.queue.extend(&mut self.spare, came);
         }
         for slots in haul.returned.now.into_iter().rev() {
             self.queue.put_back(slots, now);
@@ -273,6 +286,10 @@ where
 
     fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.parked.is_empty()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.queue.is_empty() && self.free_slot() && !self.inbox.is_draining()
     }
 
     fn is_over(&self) -> bool {
@@ -376,8 +393,8 @@ where
         // How far the budget reaches is not known yet.
         let most = if order.meter.is_some() { 128 } else { usize::MAX };
         let expected = self.queue.len().min(max_size).min(most);
-        let mut batch = Batch { entries: Vec::with_capacity(expected) };
-        let mut seats = Vec::with_capacity(expected);
+        let (entries, mut seats) = self.inbox.vessels(expected);
+        let mut batch = Batch { entries };
         let (mut sum, mut bytes, mut freed, mut swept, mut from) = (0, 0, 0, 0, 0);
         let mut deadline: Option<Instant> = None;
         let span = tracing::debug_span!(
@@ -453,16 +470,16 @@ where
             cancellation: self.inbox.abort.clone(),
         };
         let oldest_wait = order.now.saturating_duration_since(oldest);
-        let running = Running::new(batch, seats, cx, Arc::clone(&self.inbox));
-        let handler = Arc::clone(&self.handler);
-        Some(Departure {
-            len,
-            cost: sum,
-            bytes,
-            oldest_wait,
-            watcher: Arc::clone(&self.inbox.name),
-            task: Box::pin(running.run(handler).instrument(span)),
-        })
+        let running = Running::new(batch, seats, cx, Arc::clone(&self.inbox), order.now);
+        self.departing = Some((running, span));
+        Some(Departure { len, cost: sum, bytes, oldest_wait, watcher: Arc::clone(&self.inbox.name) })
+    }
+
+    fn launch(&mut self) {
+        if let Some((running, span)) = self.departing.take() {
+            let task = running.run(Arc::clone(&self.handler)).instrument(span);
+            self.inbox.shared.tracker.spawn(task);
+        }
     }
 
     fn arm(&self, watch: &Watch) -> bool {
@@ -502,5 +519,3 @@ where
         self.inbox.end_waiting();
     }
 }
-
-pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -16,7 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use self::audit::Audit;
@@ -86,12 +86,14 @@ impl Engine {
         let mut cancelled = pin!(token.cancelled());
         let mut supply = Supply::new(capacity, &self.shared);
         let (mut schedule, mut audits) = (Schedule::default(), Audits::new(&self.shared.config));
+        let mut timer = Timer::new();
         loop {
             let deadline = self.shared.deadline();
             let now = Instant::now();
             if token.is_cancelled() || deadline.is_some_and(|deadline| deadline <= now) {
                 return false;
             }
+            self.shared.watch_ends();
             // Before the lanes are pulled: a batch that is put back is in its inbox before it counts as ended.
             let none_running = self.shared.batches_running.load(Ordering::Acquire) == 0;
             self.pull(now);
@@ -116,12 +118,21 @@ impl Engine {
                 tokio::task::yield_now().await;
                 continue;
             }
+            // A batch that ends frees a slot, lowers the need for capacity, and may be the last of a drain.
+            if capacity.is_none()
+                && deadline.is_none()
+                && !no_slot
+                && self.berths.iter().all(|berth| berth.lane.is_at_rest())
+            {
+                self.shared.ignore_ends();
+            }
+            timer.set(wake);
             tokio::select! {
                 biased;
                 () = &mut cancelled => {}
                 () = self.shared.wake.notified() => {}
                 () = supply.changed() => {}
-                () = sleep_to(wake) => {}
+                () = timer.fired() => {}
             }
         }
     }
@@ -219,9 +230,32 @@ impl Drive<'_> {
     }
 }
 
-async fn sleep_to(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => pending().await,
+/// Wakes the engine. To set a timer costs more than to be woken once too early, so one that is set stays, unless an
+/// earlier one is needed.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    set: bool,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self { sleep: Box::pin(sleep_until(Instant::now())), set: false }
+    }
+
+    fn set(&mut self, wake: Option<Instant>) {
+        if let Some(wake) = wake
+            && (!self.set || wake < self.sleep.deadline())
+        {
+            self.sleep.as_mut().reset(wake);
+            self.set = true;
+        }
+    }
+
+    async fn fired(&mut self) {
+        if !self.set {
+            return pending().await;
+        }
+        self.sleep.as_mut().await;
+        self.set = false;
     }
 }

@@ -1,17 +1,20 @@
 use std::collections::{BTreeSet, VecDeque};
+use std::mem;
 
 use tokio::time::Instant;
 
 use super::slot::Slot;
 
+/// Fewer than that are moved to where others wait already; more stay where the callers have put them.
+const FEW: usize = 64;
+
 /// The operations of one watcher that may leave, oldest first.
 ///
-/// What is taken out of the middle leaves a gap behind, so that nothing is ever moved or searched for; a place keeps
-/// its number for as long as it exists.
+/// They stay in the chunks in which they were fetched from the inbox. What is taken out of the middle leaves a gap
+/// behind, so that nothing is ever moved or searched for; a place keeps its number for as long as it exists.
 pub(super) struct Queue<T, R, E> {
-    slots: VecDeque<Option<Slot<T, R, E>>>,
-    /// The number of the first place.
-    first: i64,
+    chunks: VecDeque<Chunk<T, R, E>>,
+    places: usize,
     live: usize,
     cost: u64,
     bytes: u64,
@@ -22,13 +25,24 @@ pub(super) struct Queue<T, R, E> {
     /// Operations at the head that somebody wants to leave.
     flush: usize,
     deadlines: BTreeSet<(Instant, i64)>,
+    /// Empty, to be filled again.
+    spare: Option<Slots<T, R, E>>,
+}
+
+/// Places in a row; none: a gap.
+pub(super) type Slots<T, R, E> = VecDeque<Option<Slot<T, R, E>>>;
+
+struct Chunk<T, R, E> {
+    /// The number of its first place.
+    first: i64,
+    slots: Slots<T, R, E>,
 }
 
 impl<T, R, E> Queue<T, R, E> {
     pub(super) fn new() -> Self {
         Self {
-            slots: VecDeque::new(),
-            first: 0,
+            chunks: VecDeque::new(),
+            places: 0,
             live: 0,
             cost: 0,
             bytes: 0,
@@ -36,6 +50,7 @@ impl<T, R, E> Queue<T, R, E> {
             again: 0,
             flush: 0,
             deadlines: BTreeSet::new(),
+            spare: None,
         }
     }
 
@@ -71,95 +86,95 @@ impl<T, R, E> Queue<T, R, E> {
     }
 
     pub(super) fn flush(&mut self) {
-        self.flush = self.slots.len();
+        self.flush = self.places;
     }
 
-    /// Takes what came in, with the sums of it.
-    pub(super) fn extend(
-        &mut self,
-        slots: &mut Vec<Slot<T, R, E>>,
-        since: Instant,
-        cost: u64,
-        bytes: u64,
-        timed: bool,
-    ) {
-        if slots.is_empty() {
+    /// Takes what came in, with the sums of it, and leaves room for more behind.
+    pub(super) fn extend(&mut self, slots: &mut Slots<T, R, E>, came: Came) {
+        let (many, first) = (slots.len(), self.end());
+        if many == 0 {
             return;
         }
-        if timed {
-            let number = self.first + self.slots.len() as i64;
-            for (number, slot) in (number..).zip(slots.iter()) {
+        if came.timed {
+            for (number, slot) in (first..).zip(slots.iter().flatten()) {
                 if let Some(deadline) = slot.operation.terms.deadline() {
                     self.deadlines.insert((deadline, number));
                 }
             }
         }
-        self.live += slots.len();
-        self.cost += cost;
-        self.bytes += bytes;
-        self.ages.push_back((since, slots.len()));
-        self.slots.extend(slots.drain(..).map(Some));
+        self.places += many;
+        self.live += many;
+        self.cost += came.cost;
+        self.bytes += came.bytes;
+        self.ages.push_back((came.since, many));
+        match self.chunks.back_mut() {
+            Some(last) if many < FEW => last.slots.extend(slots.drain(..)),
+            _ => {
+                if self.chunks.back().is_some_and(|last| last.slots.is_empty()) {
+                    self.spare = self.chunks.pop_back().map(|chunk| chunk.slots);
+                }
+                let slots = mem::replace(slots, self.spare.take().unwrap_or_default());
+                self.chunks.push_back(Chunk { first, slots });
+            }
+        }
     }
 
     /// Operations that have left before are the first to leave again.
     pub(super) fn put_back(&mut self, slots: Vec<Slot<T, R, E>>, now: Instant) {
-        if slots.is_empty() {
+        let many = slots.len();
+        if many == 0 {
             return;
         }
-        self.live += slots.len();
-        self.again += slots.len();
-        self.flush += if self.flush > 0 { slots.len() } else { 0 };
-        self.ages.push_front((now, slots.len()));
-        for slot in slots.into_iter().rev() {
-            self.first -= 1;
-            self.cost += u64::from(slot.operation.terms.cost);
+        let first = self.chunks.front().map_or(0, |chunk| chunk.first) - many as i64;
+        self.places += many;
+        self.live += many;
+        self.again += many;
+        self.flush += if self.flush > 0 { many } else { 0 };
+        self.ages.push_front((now, many));
+        for (number, slot) in (first..).zip(&slots) {
+            self.cost += slot.cost();
             self.bytes += u64::from(slot.operation.terms.bytes);
             if let Some(deadline) = slot.operation.terms.deadline() {
-                self.deadlines.insert((deadline, self.first));
+                self.deadlines.insert((deadline, number));
             }
-            self.slots.push_front(Some(slot));
         }
+        self.chunks.push_front(Chunk { first, slots: slots.into_iter().map(Some).collect() });
     }
 
     pub(super) fn front(&self) -> Option<&Slot<T, R, E>> {
-        self.slots.front()?.as_ref()
+        self.chunks.front()?.slots.front()?.as_ref()
     }
 
     /// How many places there are, gaps included.
     pub(super) fn places(&self) -> usize {
-        self.slots.len()
+        self.places
     }
 
     /// What stands at that place, counted from the head; none: a gap.
     pub(super) fn at(&self, place: usize) -> Option<&Slot<T, R, E>> {
-        self.slots.get(place)?.as_ref()
+        let (chunk, place) = self.locate(place)?;
+        self.chunks[chunk].slots.get(place)?.as_ref()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slot<T, R, E>> {
-        self.slots.iter().flatten()
+        self.chunks.iter().flat_map(|chunk| chunk.slots.iter().flatten())
     }
 
     /// Takes out what stands at that place, counted from the head, which then starts with no gap. Places move up if
     /// it was the first.
     pub(super) fn take(&mut self, place: usize) -> Option<Slot<T, R, E>> {
-        let slot = self.slots.get_mut(place)?.take()?;
+        let (chunk, within) = self.locate(place)?;
+        let chunk = &mut self.chunks[chunk];
+        let number = chunk.first + within as i64;
+        let slot = chunk.slots.get_mut(within)?.take()?;
         self.live -= 1;
-        self.cost -= u64::from(slot.operation.terms.cost);
+        self.cost -= slot.cost();
         self.bytes -= u64::from(slot.operation.terms.bytes);
         if let Some(deadline) = slot.operation.terms.deadline() {
-            self.deadlines.remove(&(deadline, self.first + place as i64));
+            self.deadlines.remove(&(deadline, number));
         }
-        while let Some(None) = self.slots.front() {
-            self.slots.pop_front();
-            self.first += 1;
-            self.again = self.again.saturating_sub(1);
-            self.flush = self.flush.saturating_sub(1);
-            if let Some((_, count)) = self.ages.front_mut() {
-                *count -= 1;
-                if *count == 0 {
-                    self.ages.pop_front();
-                }
-            }
+        if place == 0 {
+            self.close_up();
         }
         Some(slot)
     }
@@ -174,8 +189,63 @@ impl<T, R, E> Queue<T, R, E> {
         if deadline > now {
             return None;
         }
-        self.take(usize::try_from(number - self.first).ok()?)
+        let first = self.chunks.front()?.first;
+        self.take(usize::try_from(number - first).ok()?)
     }
+
+    /// The number of the next place.
+    fn end(&self) -> i64 {
+        self.chunks.back().map_or(0, |chunk| chunk.first + chunk.slots.len() as i64)
+    }
+
+    /// In which chunk a place is, and where in it.
+    fn locate(&self, place: usize) -> Option<(usize, usize)> {
+        let front = self.chunks.front()?;
+        if place < front.slots.len() {
+            return Some((0, place));
+        }
+        let number = front.first + place as i64;
+        let chunk = self.chunks.partition_point(|chunk| chunk.first <= number) - 1;
+        Some((chunk, usize::try_from(number - self.chunks[chunk].first).ok()?))
+    }
+
+    /// Removes the gaps at the head.
+    fn close_up(&mut self) {
+        let mut removed = 0;
+        while let Some(front) = self.chunks.front_mut() {
+            while let Some(None) = front.slots.front() {
+                front.slots.pop_front();
+                front.first += 1;
+                removed += 1;
+            }
+            // The last one is kept for more.
+            if !front.slots.is_empty() || self.chunks.len() == 1 {
+                break;
+            }
+            self.spare = self.chunks.pop_front().map(|chunk| chunk.slots);
+        }
+        self.places -= removed;
+        self.again = self.again.saturating_sub(removed);
+        self.flush = self.flush.saturating_sub(removed);
+        while removed > 0
+            && let Some((_, count)) = self.ages.front_mut()
+        {
+            let gone = removed.min(*count);
+            (*count, removed) = (*count - gone, removed - gone);
+            if *count == 0 {
+                self.ages.pop_front();
+            }
+        }
+    }
+}
+
+/// What is known of operations that came in together.
+pub(super) struct Came {
+    pub(super) since: Instant,
+    pub(super) cost: u64,
+    pub(super) bytes: u64,
+    /// Some of them have deadlines.
+    pub(super) timed: bool,
 }
 
 #[cfg(test)]
@@ -197,7 +267,7 @@ mod tests {
     proptest! {
         /// Against a plain list.
         #[test]
-        fn keeps_order_and_sums(steps in prop::collection::vec((0_u8..4, 0_usize..6, 0_u64..5), 0..60)) {
+        fn keeps_order_and_sums(steps in prop::collection::vec((0_u8..4, prop_oneof![0_usize..6, Just(100)], 0_u64..5), 0..60)) {
             let start = Instant::now();
             let (mut queue, mut model) = (Queue::new(), Vec::<(u32, Option<Instant>)>::new());
             let mut next = 0_u32;
@@ -217,7 +287,8 @@ mod tests {
                     0 => {
                         let cost = fresh.iter().map(|slot| u64::from(slot.operation.terms.cost)).sum();
                         let bytes = fresh.iter().map(|slot| u64::from(slot.operation.terms.bytes)).sum();
-                        queue.extend(&mut fresh, start, cost, bytes, deadline.is_some());
+                        let mut fresh = fresh.into_iter().map(Some).collect();
+                        queue.extend(&mut fresh, Came { since: start, cost, bytes, timed: deadline.is_some() });
                         model.extend(named);
                     }
                     1 => {

@@ -5,34 +5,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
 
 use sluicegate_core::later;
 use tokio::time::{Instant, sleep_until};
 
+use super::conclude::detach;
 use super::inbox::Inbox;
-use super::lane::Task;
 use crate::handler::Batch;
+use crate::ledger::Ledger;
 use crate::shared::Shared;
 use crate::ticket::Cell;
 use crate::{BatchContext, BatchId, BatcherEvent, Handler, OnTimeout, OpError, Verdicts};
-
-/// A batch that is about to leave.
-pub(crate) struct Departure {
-    pub(crate) watcher: Arc<str>,
-    pub(crate) len: usize,
-    pub(crate) cost: u64,
-    pub(crate) bytes: u64,
-    pub(crate) oldest_wait: Duration,
-    pub(crate) task: Task,
-}
 
 /// A batch that is with its handler. However it ends, its operations get their outcome and its slot becomes free.
 pub(crate) struct Running<T, R, E> {
     pub(super) batch: Batch<T>,
     pub(super) flight: Flight<T, R, E>,
     /// Dropped after everything has its outcome.
-    _permit: Permit,
+    pub(super) permit: Permit,
 }
 
 /// What stays here while the payloads are lent to the handler.
@@ -44,23 +34,25 @@ pub(super) struct Flight<T, R, E> {
     pub(super) concluded: bool,
 }
 
-pub(super) struct Seat<R, E> {
+pub(crate) struct Seat<R, E> {
     pub(super) cell: Option<Arc<Cell<R, E>>>,
     pub(super) cost: u32,
     pub(super) attempts: u32,
 }
 
 /// The slot of a running batch.
-struct Permit {
+pub(super) struct Permit {
     batch: BatchId,
     shared: Arc<Shared>,
-    ledger: Arc<crate::ledger::Ledger>,
+    ledger: Arc<Ledger>,
+    /// The engine has to look, whatever it waits for.
+    pub(super) urgent: bool,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.batches_running.fetch_sub(1, Ordering::AcqRel);
         self.ledger.batch_ended(self.batch);
+        self.shared.batch_ended(self.urgent);
     }
 }
 
@@ -82,14 +74,15 @@ where
         seats: Vec<Seat<R, E>>,
         cx: BatchContext,
         inbox: Arc<Inbox<T, R, E>>,
+        started: Instant,
     ) -> Self {
         inbox.ledger.started(cx.id, batch.len(), cx.cost);
         inbox.shared.batches_running.fetch_add(1, Ordering::AcqRel);
         inbox.shared.batches_started.fetch_add(1, Ordering::AcqRel);
-        let permit =
-            Permit { batch: cx.id, shared: Arc::clone(&inbox.shared), ledger: Arc::clone(&inbox.ledger) };
-        let flight = Flight { seats, cx, inbox, started: Instant::now(), concluded: false };
-        Self { batch, flight, _permit: permit }
+        let (shared, ledger) = (Arc::clone(&inbox.shared), Arc::clone(&inbox.ledger));
+        let permit = Permit { batch: cx.id, shared, ledger, urgent: false };
+        let flight = Flight { seats, cx, inbox, started, concluded: false };
+        Self { batch, flight, permit }
     }
 
     pub(crate) async fn run(mut self, handler: Arc<dyn Handler<T, R, E>>) {
@@ -98,10 +91,7 @@ where
             return;
         }
         match self.handle(&*handler).await {
-            Ended::Answered(verdicts) => {
-                let words = verdicts.words(self.batch.len());
-                self.conclude(words);
-            }
+            Ended::Answered(verdicts) => self.conclude(verdicts),
             Ended::Panicked(message) => {
                 self.flight.emit(|batch, watcher| BatcherEvent::HandlerPanicked {
                     batch,
@@ -126,23 +116,27 @@ where
     async fn handle(&mut self, handler: &dyn Handler<T, R, E>) -> Ended<R, E> {
         let Self { batch, flight, .. } = self;
         let (limit, on_timeout) = flight.inbox.time_limit();
-        let (cx, abort) = (flight.cx.clone(), flight.inbox.abort.clone());
-        let mut handling = pin!(caught(async { handler.handle(batch, &cx).await }));
+        let Flight { seats, cx, inbox, started, concluded } = flight;
+        if inbox.abort.is_cancelled() {
+            return Ended::Aborted;
+        }
+        let mut handling = pin!(caught(async { handler.handle(batch, cx).await }));
+        // In this order, so that a handler that needs not wait costs no timer.
         tokio::select! {
             biased;
-            () = abort.cancelled() => return Ended::Aborted,
-            answer = &mut handling => {
-                return answer.map_or_else(Ended::Panicked, Ended::Answered);
-            }
-            () = sleep_until(later(flight.started, limit)) => {}
+            answer = &mut handling => return answer.map_or_else(Ended::Panicked, Ended::Answered),
+            () = inbox.abort.cancelled() => return Ended::Aborted,
+            () = sleep_until(later(*started, limit)) => {}
         }
         if on_timeout == OnTimeout::Detach {
-            flight.emit(|batch, watcher| BatcherEvent::HandlerTimedOut { batch, watcher, detached: true });
-            flight.detach();
+            let (batch, watcher) = (cx.id, Arc::clone(&cx.watcher));
+            inbox.shared.events.emit(&BatcherEvent::HandlerTimedOut { batch, watcher, detached: true });
+            *concluded = true;
+            detach(seats, cx, inbox);
             tokio::select! {
                 biased;
-                () = abort.cancelled() => {}
                 _ignored = &mut handling => {}
+                () = inbox.abort.cancelled() => {}
             }
         }
         Ended::Late
@@ -161,6 +155,7 @@ impl<T, R, E> Drop for Running<T, R, E> {
         if !self.flight.concluded {
             self.conclude_all(&OpError::ShutDown);
         }
+        self.flight.inbox.recycle(&mut self.batch.entries, &mut self.flight.seats);
     }
 }
 

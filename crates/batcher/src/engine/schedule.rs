@@ -122,7 +122,7 @@ impl Schedule {
                 reason,
                 oldest_wait: departure.oldest_wait,
             });
-            shared.tracker.spawn(departure.task);
+            berth.lane.launch();
         }
         true
     }

@@ -106,7 +106,7 @@ where
     fn check(&self, operation: Operation<T>) -> Result<Operation<T>, EnqueueError<T>> {
         let (shared, terms) = (&self.inbox.shared, &operation.terms);
         let max_attempts = self.inbox.config.max_attempts;
-        let kind = if shared.places.is_closed() || self.inbox.closing.is_cancelled() {
+        let kind = if shared.places.is_closed() || self.inbox.closed.load(Ordering::Acquire) {
             EnqueueErrorKind::ShutDown
         } else if u64::from(terms.cost) > shared.max() {
             EnqueueErrorKind::TooExpensive { cost: terms.cost, max: shared.max() }

@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Effort;
-use crate::figures::{Figures, count};
 use crate::place::{Bare, LONG, Place};
 use crate::turns::jain;
+use sluicegate_testkit::figures::{Figures, count};
 
 const WORKERS: usize = 100;
 

@@ -7,9 +7,9 @@ use sluicegate_nats::async_nats::{Client, HeaderMap};
 use tokio::time::Instant;
 
 use crate::Effort;
-use crate::figures::{Figures, ms};
 use crate::place::{Bare, LONG, Place, stranger};
 use crate::turns::quantile;
+use sluicegate_testkit::figures::{Figures, ms};
 
 const TTL: Duration = Duration::from_secs(1);
 /// The server looks for messages that are too old every so often.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use sluicegate_core::{Holder, LeasePool, LeasePoolExt, Request, Wait};
 use tokio::task::JoinSet;
 
-use crate::figures::{Figures, count, ms};
 use crate::fleet::Fleet;
 use crate::place::{LONG, Place};
 use crate::turns::{Turn, by_worker, hand_offs, jain, now, quantile};
 use crate::worker::Release;
 use crate::{Effort, peer};
+use sluicegate_testkit::figures::{Figures, count, ms};
 
 const HOLD: Duration = Duration::from_millis(5);
 /// Turns that everybody should have before fairness is judged.

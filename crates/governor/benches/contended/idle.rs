@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::Effort;
-use crate::figures::Figures;
 use crate::fleet::Fleet;
 use crate::place::{Bare, LONG, Place};
 use crate::requests::{Meter, Used};
+use sluicegate_testkit::figures::Figures;
 
 const PROCESSES: usize = 100;
 /// After this time whatever is done after work has been done.

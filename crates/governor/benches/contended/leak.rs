@@ -5,9 +5,9 @@ use std::time::Duration;
 use sluicegate_core::{Holder, LeasePool, Request};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::figures::Figures;
 use crate::place::{LONG, Place};
 use crate::{Effort, peer};
+use sluicegate_testkit::figures::Figures;
 
 const ATTEMPTS: u32 = 500;
 /// Longer than the pool resolves what was cancelled.

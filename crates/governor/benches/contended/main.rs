@@ -1,12 +1,11 @@
 //! Waiting, measured: who gets a freed slot, how soon, at what cost to the server; beside choria's governor, and beside
 //! the bare requests as floor, in turns on one server. Real processes: this program runs itself as their workers.
 //!
-//! `--quick` shortens everything; a name, or a part of one, selects. Results go to `figures.rs`' file.
+//! `--quick` shortens everything; a name, or a part of one, selects. Results go to a file for `cargo xtask bench`.
 #![allow(missing_docs, clippy::print_stderr)]
 
 mod cohort;
 mod expiry;
-mod figures;
 mod fleet;
 mod handoff;
 mod idle;
@@ -25,8 +24,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::figures::Figures;
 use crate::place::Place;
+use sluicegate_testkit::figures::Figures;
 
 /// How much time there is.
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +73,11 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let place = Place::make().await;
-        let mut figures = Figures::begin();
+        let mut figures = Figures::begin(env!("CARGO_TARGET_TMPDIR"), "governor");
         for (names, section) in SECTIONS.iter().filter(|(names, _)| wanted(names)) {
             eprintln!("governor: {names} …");
             section(&place, effort, &mut figures).await;
-            figures.save();
+            figures.save().expect("the target directory can be written to");
         }
     });
 }

@@ -8,10 +8,10 @@ use futures::StreamExt;
 use sluicegate_nats::async_nats::Client;
 
 use crate::Effort;
-use crate::figures::{Figures, count};
 use crate::fleet::Fleet;
 use crate::place::{LONG, Place, call, stranger};
 use crate::turns::Turn;
+use sluicegate_testkit::figures::{Figures, count};
 
 pub(crate) async fn measure(place: &Place, effort: Effort, figures: &mut Figures) {
     let time = effort.time(Duration::from_secs(6));

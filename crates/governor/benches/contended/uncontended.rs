@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Effort;
-use crate::figures::{Figures, count};
 use crate::place::{Bare, LONG, Place, connection};
+use sluicegate_testkit::figures::{Figures, count};
 
 const TASKS: usize = 32;
 

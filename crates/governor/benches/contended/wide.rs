@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::Effort;
-use crate::figures::{Figures, count, ms};
 use crate::fleet::Fleet;
 use crate::place::{LONG, Place};
 use crate::turns::{Turn, by_worker, most_at_once};
+use sluicegate_testkit::figures::{Figures, count, ms};
 
 const SLOTS: u32 = 10;
 
