@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{SemaphorePermit, TryAcquireError};
+use tokio::task::consume_budget;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -143,6 +144,8 @@ where
     }
 
     async fn place(&self, operation: Operation<T>) -> Result<Operation<T>, EnqueueError<T>> {
+        // A caller that hands over one after the other lets others run, the engine first of all.
+        consume_budget().await;
         let operation = match self.place_now(operation) {
             Err(error)
                 if error.kind() == EnqueueErrorKind::Full
