@@ -25,6 +25,8 @@ pub(super) struct Index<'a> {
     /// The same, with lowered limits taken to hold as soon as they were confirmed.
     pub(super) strict: Steps,
     pub(super) ttls: Steps,
+    /// The same, with lowered ones taken to hold as soon as they were confirmed.
+    pub(super) strict_ttls: Steps,
     pub(super) end: u64,
     /// When releases were answered.
     freed: HashMap<(&'a str, u64), u64>,
@@ -154,7 +156,9 @@ impl<'a> Index<'a> {
         self.strict = self.limits.clone();
         self.strict.complete(0);
         self.limits.complete(adopted);
-        self.ttls.complete(0);
+        self.strict_ttls = self.ttls.clone();
+        self.strict_ttls.complete(0);
+        self.ttls.complete(adopted);
         self.leases.sort_by_key(|lease| lease.grant.done);
         self.by_id = self.leases.iter().enumerate().map(|(at, lease)| (lease.id, at)).collect();
         self.own = self.leases.iter().enumerate().map(|(at, lease)| ((lease.p, lease.id), at)).collect();

@@ -76,9 +76,10 @@ pub struct Params {
     pub late: Duration,
     /// How long the pool may take to find out what became of an attempt. Default 30 s.
     pub resolve: Duration,
-    /// For how long after a change of the limit was confirmed a new leader may go by the old one. Default zero; on
-    /// replicated streams a replica that was down learns of changes after it has learnt of the leases, and may lead
-    /// in between.
+    /// For how long after a change was confirmed others may go by what was before: a new leader by the old limit, a
+    /// worker by the old time to live. Default zero; on replicated streams a replica that was down learns of changes
+    /// after it has learnt of the leases, and may lead in between, and what tells workers of changes comes over the
+    /// same links that the run breaks.
     pub adopted: Duration,
     /// The longest wait may be that many times the mean wait. Default 3, for waiters of one process.
     pub wait_ratio: f64,

@@ -1,12 +1,12 @@
 use super::super::event::Op;
 use super::super::index::Index;
-use super::super::model::{Lease, NEVER};
+use super::super::model::{Lease, NEVER, Steps};
 use super::super::verdict::{Params, Verdict};
 
 pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {
-    let mut to_the_end = 0;
+    let (mut to_the_end, mut unaware) = (0, 0);
     for lease in &index.leases {
-        deadlines(index, lease, verdict);
+        unaware += deadlines(index, lease, verdict);
         let deadline = lease.deadline();
         let over = lease.release.min(lease.revoked).min(index.death(lease.p)).min(index.end);
         if over <= deadline {
@@ -20,6 +20,7 @@ pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut 
         }
     }
     verdict.count("held_to_the_deadline", to_the_end);
+    verdict.count("granted_by_an_old_ttl", unaware);
     used_when_over(index, params, verdict);
     let refused = index.events.iter().filter(|event| event.op == Op::Refuse);
     let mut count = 0;
@@ -33,15 +34,20 @@ pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut 
     verdict.count("refused", count);
 }
 
-/// A deadline counts from before the request that was confirmed.
-fn deadlines(index: &Index<'_>, lease: &Lease<'_>, verdict: &mut Verdict) {
-    for grant in std::iter::once(&lease.grant).chain(&lease.renewals) {
-        let ttl = index.ttls.max(grant.call, grant.done);
-        if grant.deadline != NEVER && grant.deadline > grant.done.saturating_add(ttl) {
-            let text = format!("lease {} lasts {} ns too long", lease.id, grant.deadline - grant.done - ttl);
-            verdict.violation([grant.line], text);
+/// A deadline counts from before the request that was confirmed, and by the time to live of then. How many went by one
+/// that had been lowered, and that their holder cannot have heard of yet?
+fn deadlines(index: &Index<'_>, lease: &Lease<'_>, verdict: &mut Verdict) -> u64 {
+    let mut unaware = 0;
+    for grant in std::iter::once(&lease.grant).chain(&lease.renewals).filter(|grant| grant.deadline != NEVER) {
+        let latest = |ttls: &Steps| grant.done.saturating_add(ttls.max(grant.call, grant.done));
+        if grant.deadline > latest(&index.ttls) {
+            let excess = grant.deadline - latest(&index.ttls);
+            verdict.violation([grant.line], format!("lease {} lasts {excess} ns too long", lease.id));
+        } else if grant.deadline > latest(&index.strict_ttls) {
+            unaware += 1;
         }
     }
+    unaware
 }
 
 fn used_when_over(index: &Index<'_>, params: &Params, verdict: &mut Verdict) {
