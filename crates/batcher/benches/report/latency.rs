@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use sluicegate_batcher::{Batch, BatchContext, Batcher, Operation, Verdicts, handler_fn};
 use sluicegate_testkit::figures::Figures;
 use tokio::sync::mpsc;
-use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Effort, cpu, median, runtime};
@@ -51,10 +50,22 @@ impl Rounds {
     }
 }
 
-/// Calls come at fixed times, however long they take; several at once, as tokio's timers have a grain of a
-/// millisecond.
-const TICK: Duration = Duration::from_millis(1);
-const AT_ONCE: u32 = RATE / 1_000;
+/// Calls come at fixed times, from outside the runtime, as from a network: each finds it asleep.
+const EVERY: Duration = Duration::from_micros(1_000_000 / RATE as u64);
+
+fn at_rate(time: Duration, call: impl Fn(Instant) + Send + 'static) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let start = Instant::now();
+        for n in 0.. {
+            let due = start + EVERY * n;
+            if due - start > time {
+                return;
+            }
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            call(Instant::now());
+        }
+    })
+}
 
 async fn channel(time: Duration, log: Log) {
     let (sender, mut receiver) = mpsc::channel::<(Instant, [u64; 4])>(10_000);
@@ -63,17 +74,9 @@ async fn channel(time: Duration, log: Log) {
             log.lock().unwrap().push(sent.elapsed());
         }
     });
-    let producer = tokio::spawn(async move {
-        let (start, mut ticks) = (Instant::now(), interval(TICK));
-        while start.elapsed() < time {
-            ticks.tick().await;
-            for _ in 0..AT_ONCE {
-                sender.send((Instant::now(), [0; 4])).await.unwrap();
-            }
-        }
-    });
-    producer.await.unwrap();
+    let producer = at_rate(time, move |now| sender.try_send((now, [0; 4])).unwrap());
     consumer.await.unwrap();
+    producer.join().unwrap();
 }
 
 async fn batcher(time: Duration, log: Log) {
@@ -86,15 +89,7 @@ async fn batcher(time: Duration, log: Log) {
         })
     });
     let watcher = batcher.watcher(handler).build().unwrap();
-    let producer = tokio::spawn(async move {
-        let (start, mut ticks) = (Instant::now(), interval(TICK));
-        while start.elapsed() < time {
-            ticks.tick().await;
-            for _ in 0..AT_ONCE {
-                watcher.enqueue(Operation::new((Instant::now(), [0; 4]))).await.unwrap();
-            }
-        }
-    });
-    producer.await.unwrap();
+    let producer = at_rate(time, move |now| watcher.try_enqueue(Operation::new((now, [0; 4]))).unwrap());
+    tokio::task::spawn_blocking(move || producer.join().unwrap()).await.unwrap();
     assert!(batcher.drain(Duration::from_secs(10)).await.complete);
 }

@@ -199,6 +199,9 @@ impl<T, R, E> Inbox<T, R, E> {
         if let Some(deadline) = operation.terms.deadline() {
             content.deadline = Some(content.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
         }
+        if content.slots.len() == content.slots.capacity() {
+            self.grow(&mut content.slots);
+        }
         content.slots.push_back(Some(Slot { operation, cell }));
         let due = content.is_due();
         if due {
@@ -206,6 +209,14 @@ impl<T, R, E> Inbox<T, R, E> {
             content.alarm = Alarm { deadline, ..Alarm::RUNG };
         }
         Ok(due)
+    }
+
+    /// Doubles, but beyond the buffer there is nothing to make room for.
+    #[cold]
+    fn grow(&self, slots: &mut Slots<T, R, E>) {
+        let len = slots.len();
+        let most = self.shared.config.buffer.get().max(len + 1);
+        slots.reserve_exact((2 * len).clamp(16.min(most), most) - len);
     }
 
     /// Swaps the content for the empty `spare`.

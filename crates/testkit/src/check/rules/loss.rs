@@ -38,7 +38,8 @@ pub(in super::super) fn check(index: &Index<'_>, params: &Params, verdict: &mut 
 /// that had been lowered, and that their holder cannot have heard of yet?
 fn deadlines(index: &Index<'_>, lease: &Lease<'_>, verdict: &mut Verdict) -> u64 {
     let mut unaware = 0;
-    for grant in std::iter::once(&lease.grant).chain(&lease.renewals).filter(|grant| grant.deadline != NEVER) {
+    for grant in std::iter::once(&lease.grant).chain(&lease.renewals).filter(|grant| grant.deadline != NEVER)
+    {
         let latest = |ttls: &Steps| grant.done.saturating_add(ttls.max(grant.call, grant.done));
         if grant.deadline > latest(&index.ttls) {
             let excess = grant.deadline - latest(&index.ttls);
