@@ -3,13 +3,14 @@
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sluicegate_batcher::{
     Batch, BatchContext, Batcher, DeadLetter, Operation, Retry, Verdict, Verdicts, handler_fn,
 };
 use sluicegate_testkit::figures::Figures;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Effort, runtime};

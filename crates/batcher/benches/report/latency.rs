@@ -1,11 +1,12 @@
 //! How long it takes from the caller to the handler at a modest load, with default options.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sluicegate_batcher::{Batch, BatchContext, Batcher, Operation, Verdicts, handler_fn};
 use sluicegate_testkit::figures::Figures;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Effort, cpu, median, runtime};
@@ -53,6 +54,7 @@ impl Rounds {
 /// Calls come at fixed times, from outside the runtime, as from a network: each finds it asleep.
 const EVERY: Duration = Duration::from_micros(1_000_000 / RATE as u64);
 
+#[expect(clippy::disallowed_methods, reason = "a thread of its own, outside the runtime")]
 fn at_rate(time: Duration, call: impl Fn(Instant) + Send + 'static) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let start = Instant::now();

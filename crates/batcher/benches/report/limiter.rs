@@ -2,10 +2,11 @@
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sluicegate_batcher::{Bucket, Rate};
 use sluicegate_testkit::figures::Figures;
+use tokio::time::Instant;
 
 use crate::{Effort, median};
 
@@ -32,14 +33,14 @@ fn time(operations: u32, work: impl FnOnce()) -> f64 {
 }
 
 fn bucket() -> Bucket {
-    Bucket::full(Rate::per_second(u64::from(u32::MAX)), Duration::from_secs(1), tokio::time::Instant::now())
+    Bucket::full(Rate::per_second(u64::from(u32::MAX)), Duration::from_secs(1), Instant::now())
 }
 
 /// As the engine does: one look at the clock, then a hundred operations.
 fn per_batch(operations: u32) {
     let mut bucket = bucket();
     for _ in 0..operations / 100 {
-        bucket.refill(tokio::time::Instant::now());
+        bucket.refill(Instant::now());
         for _ in 0..100 {
             if black_box(&bucket).admits(1) {
                 bucket.take(1);
@@ -52,7 +53,7 @@ fn per_batch(operations: u32) {
 fn per_operation(operations: u32) {
     let mut bucket = bucket();
     for _ in 0..operations {
-        black_box(bucket.try_take(1, tokio::time::Instant::now()));
+        black_box(bucket.try_take(1, Instant::now()));
     }
 }
 

@@ -1,8 +1,9 @@
 //! From enqueue to the handler, without results.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sluicegate_testkit::figures::Figures;
+use tokio::time::Instant;
 
 use crate::batchers::Ours;
 use crate::{Effort, cpu, floors, median, runtime};
