@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod into_postgres;
+mod into_sqlite;
 mod shared_capacity;
 mod worker_dies;
