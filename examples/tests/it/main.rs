@@ -5,4 +5,5 @@
 mod into_postgres;
 mod into_sqlite;
 mod shared_capacity;
+mod shared_rate;
 mod worker_dies;
