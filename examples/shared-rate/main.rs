@@ -1,73 +1,66 @@
-//! Three batchers share 1,000 units a second by leases. Needs no server: the pool is in memory, and each batcher has a
-//! handle of its own, as a process of its own would have one on JetStream.
+//! Several batchers share one rate by leases, and together never exceed it.
 //!
 //! ```console
-//! $ cargo run -p sluicegate-examples --bin shared-rate
+//! $ cargo run -p sluicegate-examples --bin shared-rate      # in one process, needs no server
 //! ```
 //!
-//! Each may hold a third of the leases, rounded up. Watch the sum: in no second is it above 1,012, which is the rate and
-//! what all leases together may burst.
+//! Three batchers share 1,000 units a second; each may hold a third of the leases, rounded up. The pool is in memory,
+//! and each batcher has a handle of its own. Watch the sum: in no second is it above 1,012, which is the rate and what
+//! all leases together may burst.
+//!
+//! ```console
+//! $ cargo xtask up                                                      # in another terminal
+//! $ cargo run -p sluicegate-examples --bin shared-rate -- --processes 4 --plot rate.svg --server nats://127.0.0.1:4222
+//! ```
+//!
+//! The same with processes, whose leases are in a stream on a NATS server. One of them starts late, another one is
+//! killed: its part of the rate is taken over when its leases have expired. The parent is the datastore: it notes each
+//! batch when it arrives, draws who took what, and prints the largest second beside what is allowed.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
+mod arrivals;
+mod child;
+mod memory;
+mod parent;
+mod plot;
+
 use std::error::Error;
-use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use sluicegate_batcher::{Batcher, Operation, Share, SharedCapacity, by_value};
-use sluicegate_core::{Holder, MemoryPool};
-use tokio::time::{interval, sleep};
-use tokio_util::sync::CancellationToken;
+use clap::Parser;
 
-const LEASES: u32 = 20;
-const UNITS: u64 = 50;
+/// Batchers that share one rate
+#[derive(Debug, Parser)]
+struct Flags {
+    /// As so many processes, from 3 to 8, over a NATS server; default: all in one, over a pool in memory
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=8))]
+    processes: Option<u32>,
+    /// How long they run
+    #[arg(long, value_name = "SECONDS", default_value_t = 12, value_parser = clap::value_parser!(u64).range(4..))]
+    seconds: u64,
+    /// Where to draw what each took, as SVG
+    #[arg(long, value_name = "FILE", requires = "processes")]
+    plot: Option<PathBuf>,
+    /// Where to write what arrived when, as CSV
+    #[arg(long, value_name = "FILE", requires = "processes")]
+    record: Option<PathBuf>,
+    /// The NATS server
+    #[arg(long, value_name = "URL", env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    server: String,
+    /// This process is one of them: its name, and the pool
+    #[arg(long, hide = true, num_args = 2)]
+    child: Vec<String>,
+}
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let pool = MemoryPool::new(NonZeroU32::new(LEASES).ok_or("no leases")?, Duration::from_secs(3));
-    let mut written = Vec::new();
-    let mut batchers = Vec::new();
-    for number in 1..=3 {
-        let holder = Holder::try_new(format!("batcher {number}"))?;
-        let capacity = SharedCapacity::builder(Arc::new(pool.handle()), holder).factor(UNITS);
-        let share = Share::Weighted { weight: NonZeroU32::MIN, of: NonZeroU32::new(3).ok_or("nobody")? };
-        let capacity = capacity.share(share).build().await?;
-        let (batcher, _engine) = Batcher::builder().capacity(capacity).start(CancellationToken::new())?;
-        let count = Arc::new(AtomicU64::new(0));
-        written.push(Arc::clone(&count));
-        let rows = batcher.watcher(by_value(move |batch: Vec<u64>, _| {
-            count.fetch_add(batch.len() as u64, Ordering::Relaxed);
-            async { Ok::<(), std::io::Error>(()) }
-        }));
-        let rows = rows.name("rows").max_batch_size(100).build()?;
-        // The second one has less to do than the others.
-        let rows_to_write = if number == 2 { 500 } else { 2_000 };
-        tokio::spawn(async move {
-            for row in 0..rows_to_write {
-                if rows.enqueue(Operation::new(row)).await.is_err() {
-                    break;
-                }
-            }
-        });
-        batchers.push(batcher);
-        sleep(Duration::from_millis(5)).await;
+    let flags = Flags::parse();
+    if let ([name, pool], Some(processes)) = (&flags.child[..], flags.processes) {
+        return child::run(&flags.server, pool, name, processes).await;
     }
-    println!("second  first  second  third    sum");
-    let mut seconds = interval(Duration::from_secs(1));
-    seconds.tick().await;
-    let mut before = [0; 3];
-    for second in 1..=8 {
-        seconds.tick().await;
-        let now = [0, 1, 2].map(|n: usize| written[n].load(Ordering::Relaxed));
-        let [a, b, c] = [0, 1, 2].map(|n: usize| now[n] - before[n]);
-        println!("{second:>6} {a:>6} {b:>7} {c:>6} {:>6}", a + b + c);
-        before = now;
+    match flags.processes {
+        None => memory::run().await,
+        Some(processes) => parent::run(&flags, processes).await,
     }
-    for batcher in batchers {
-        let report = batcher.drain(Duration::from_secs(5)).await;
-        println!("{} rows written, drained: {}", batcher.stats().outcomes.done, report.complete);
-    }
-    Ok(())
 }

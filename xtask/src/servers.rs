@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use sluicegate_testkit::server::{
-    NATS_OLDER_VERSIONS, NATS_VERSION, Program, STAN_VERSION, find, go_program,
+    NATS_OLDER_VERSIONS, NATS_VERSION, PostgresServer, Program, STAN_VERSION, find, go_program,
 };
 
 use crate::shell::{Failure, Outcome, root, run as run_command};
@@ -21,12 +21,13 @@ pub(crate) async fn run(flags: &Flags) -> Outcome {
     if flags.container { images().await } else { programs().await }
 }
 
-/// Gets all programs that the tests use.
+/// Gets all programs that the tests use, but for PostgreSQL, which has to be installed.
 pub(crate) async fn programs() -> Outcome {
     for version in [NATS_VERSION].into_iter().chain(NATS_OLDER_VERSIONS) {
         get(Program::Nats, version).await?;
     }
     get(Program::Stan, STAN_VERSION).await?;
+    eprintln!("{}", PostgresServer::find().map_err(|error| Failure::new(error.to_string()))?);
     peers().await
 }
 

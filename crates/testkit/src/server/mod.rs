@@ -27,6 +27,8 @@
 //!    with `go install`, pinned by version; where there is no Go, from the PyPI wheel of Go.
 //! 5. Otherwise an error that names all ways.
 //!
+//! [`PostgresServer`] comes from `SLUICEGATE_POSTGRES_URL`, PATH, or Debian's package `postgresql`; it is always a process.
+//!
 //! # How it ends
 //!
 //! Dropping a server kills it and removes its data. On Linux the kernel kills it even if the test is killed. What is
@@ -42,6 +44,7 @@ mod info;
 mod locate;
 mod nats;
 mod pins;
+mod postgres;
 mod process;
 mod provision;
 mod proxy;
@@ -59,5 +62,6 @@ pub use go::go_program;
 pub use locate::{Found, find};
 pub use nats::{NatsServer, NatsServerBuilder};
 pub use pins::{NATS_OLDER_VERSIONS, NATS_VERSION, Program, STAN_VERSION};
+pub use postgres::{PostgresServer, PostgresServerBuilder};
 pub use proxy::{Direction, Fault, Proxy};
 pub use stan::{StanServer, StanServerBuilder, StanStore};

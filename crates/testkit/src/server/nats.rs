@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use super::info::read_info;
 use super::locate::find;
 use super::pins::Program;
-use super::process::{Process, free_address, loopback};
+use super::process::{Manner, Process, free_address, loopback};
 use super::unit::{External, Unit, containers_wanted, delegate_to_unit};
 use super::workdir::WorkDir;
 use super::{ServerError, ServerErrorKind};
@@ -153,7 +153,7 @@ impl NatsServerBuilder {
         let file = dir.path().join("nats.conf");
         let text = self.text(&dir.path().join("store"));
         fs::write(&file, text).map_err(|error| ServerError::io("cannot write the configuration", error))?;
-        Ok(Process::new(found.path, vec!["-c".into(), file.into()], READY, address, dir))
+        Ok(Process::new(found.path, vec!["-c".into(), file.into()], Manner::nats(READY), address, dir))
     }
 
     #[cfg(not(feature = "container"))]

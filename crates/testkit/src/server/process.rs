@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::time::{Instant, sleep};
 
-use super::spawn::{mortal, spawn};
+use super::spawn::{User, mortal, spawn};
 use super::workdir::WorkDir;
 use super::{ServerError, ServerErrorKind};
 
@@ -21,13 +21,34 @@ const POLL: Duration = Duration::from_millis(4);
 /// that is down just now.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
+/// In what the programs differ, apart from their arguments.
+#[derive(Debug)]
+pub(super) struct Manner {
+    /// The line of the log that says the server answers.
+    pub(super) ready: &'static str,
+    /// The flags before the host and the port.
+    pub(super) host_and_port: [&'static str; 2],
+    /// Ends it in order.
+    pub(super) stop: Signal,
+    /// Ends it at once.
+    pub(super) kill: Signal,
+    /// Who it runs as, where that is not who we are.
+    pub(super) user: Option<User>,
+}
+
+impl Manner {
+    /// That of nats-server and of all that grew from it.
+    pub(super) fn nats(ready: &'static str) -> Self {
+        Self { ready, host_and_port: ["-a", "-p"], stop: Signal::TERM, kill: Signal::KILL, user: None }
+    }
+}
+
 /// A server program as a child process, with a fixed port and a log.
 #[derive(Debug)]
 pub(super) struct Process {
     program: PathBuf,
     arguments: Vec<OsString>,
-    /// The line of the log that says the server answers.
-    ready: &'static str,
+    manner: Manner,
     address: SocketAddr,
     dir: WorkDir,
     child: Mutex<Option<Child>>,
@@ -45,12 +66,12 @@ impl Process {
     pub(super) fn new(
         program: PathBuf,
         arguments: Vec<OsString>,
-        ready: &'static str,
+        manner: Manner,
         address: SocketAddr,
         dir: WorkDir,
     ) -> Self {
         let (child, turn) = (Mutex::new(None), tokio::sync::Mutex::new(()));
-        Self { program, arguments, ready, address, dir, child, turn }
+        Self { program, arguments, manner, address, dir, child, turn }
     }
 
     /// Starts the program on this port, or not at all.
@@ -107,20 +128,20 @@ impl Process {
         }
     }
 
-    /// SIGKILL. Done when the process is gone.
+    /// SIGKILL, or what the program has in its place. Done when the process is gone.
     pub(super) async fn kill(&self) -> Result<(), ServerError> {
         let _turn = self.turn.lock().await;
-        self.signal(Signal::KILL)?;
+        self.signal(self.manner.kill)?;
         self.gone(STOP_WITHIN).await
     }
 
-    /// SIGTERM, also for a paused server. Done when the process is gone; fine if it already was.
+    /// SIGTERM, or what the program has in its place, also for a paused server. Done when the process is gone; fine if it already was.
     pub(super) async fn stop(&self) -> Result<(), ServerError> {
         let _turn = self.turn.lock().await;
         if self.pid().is_none() {
             return Ok(());
         }
-        self.signal(Signal::TERM)?;
+        self.signal(self.manner.stop)?;
         self.signal(Signal::CONT)?;
         self.gone(STOP_WITHIN).await
     }
@@ -189,10 +210,10 @@ impl Process {
             if ended {
                 let context = format!("{} ended at its start\n{}", self.program.display(), self.tail(from));
                 let error = ServerError::new(ServerErrorKind::Start, context);
-                let taken = log.contains("address already in use");
+                let taken = log.to_lowercase().contains("address already in use");
                 return Err(if taken { StartFailure::PortTaken(error) } else { StartFailure::Other(error) });
             }
-            if log.contains(self.ready) {
+            if log.contains(self.manner.ready) {
                 return Ok(());
             }
             if Instant::now() >= until {
@@ -209,9 +230,10 @@ impl Process {
         let failed = |error| ServerError::io("cannot write the server's log", error);
         let log = OpenOptions::new().create(true).append(true).open(self.dir.log()).map_err(failed)?;
         let from = log.metadata().map_err(failed)?.len();
-        let mut command = mortal(&self.program);
+        let mut command = mortal(&self.program, self.manner.kill, self.manner.user);
         command.args(&self.arguments);
-        command.arg("-a").arg(self.address.ip().to_string()).arg("-p").arg(self.address.port().to_string());
+        let [host, port] = self.manner.host_and_port;
+        command.arg(host).arg(self.address.ip().to_string()).arg(port).arg(self.address.port().to_string());
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
         *self.child() = Some(spawn(command)?);
@@ -236,8 +258,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.signal(self.manner.kill).is_err() {
+            return;
+        }
         if let Some(child) = self.child().as_mut() {
-            let _ = child.kill();
             let _ = child.wait();
         }
     }

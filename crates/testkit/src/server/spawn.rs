@@ -8,16 +8,36 @@ use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use rustix::process::Signal;
+
 use super::{ServerError, ServerErrorKind};
 
 type Job = (Command, Sender<io::Result<Child>>);
 
-/// A command whose process is killed by the kernel when the process that started it ends, even by SIGKILL.
-/// Only Linux has that; elsewhere a killed test leaves its servers behind.
-pub(super) fn mortal(program: &Path) -> Command {
-    let mut command = if cfg!(target_os = "linux") {
+/// Whom a program runs as that refuses to be root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct User {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl User {
+    /// `setpriv` as this user; the program and its arguments are still to come.
+    pub(super) fn command(self) -> Command {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command.arg("--reuid").arg(self.uid.to_string()).arg("--regid").arg(self.gid.to_string());
+        command.arg("--clear-groups");
+        command
+    }
+}
+
+/// A command whose process gets that signal (SIGQUIT or SIGKILL) from the kernel when the process that started it ends,
+/// even by SIGKILL. Only Linux has that; elsewhere a killed test leaves its servers behind.
+pub(super) fn mortal(program: &Path, end: Signal, user: Option<User>) -> Command {
+    let mut command = if cfg!(target_os = "linux") {
+        let mut command = user.map_or_else(|| Command::new("setpriv"), User::command);
+        let end = if end == Signal::QUIT { "QUIT" } else { "KILL" };
+        command.args(["--pdeathsig", end, "--"]).arg(program);
         command
     } else {
         Command::new(program)

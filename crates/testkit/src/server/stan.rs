@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use super::info::read_info;
 use super::locate::find;
 use super::pins::Program;
-use super::process::{Process, free_address, loopback};
+use super::process::{Manner, Process, free_address, loopback};
 use super::unit::{External, Unit, containers_wanted, delegate_to_unit};
 use super::workdir::WorkDir;
 use super::{STAN_VERSION, ServerError};
@@ -124,12 +124,9 @@ impl StanServerBuilder {
         let dir = WorkDir::create()?;
         let store = dir.path().join("store");
         let arguments = self.arguments(&store.to_string_lossy()).into_iter().map(OsString::from).collect();
-        let process = match self.port {
-            Some(port) => {
-                Process::new(found.path, arguments, READY, loopback(port), dir).start_here().await?
-            }
-            None => Process::new(found.path, arguments, READY, free_address()?, dir).start().await?,
-        };
+        let address = self.port.map_or_else(free_address, |port| Ok(loopback(port)))?;
+        let process = Process::new(found.path, arguments, Manner::nats(READY), address, dir);
+        let process = if self.port.is_some() { process.start_here().await? } else { process.start().await? };
         Ok(StanServer { unit: Unit::Process(process), cluster_id: self.cluster_id })
     }
 

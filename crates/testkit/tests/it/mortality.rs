@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sluicegate_testkit::server::NatsServer;
+use sluicegate_testkit::server::{NatsServer, PostgresServer};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
@@ -18,8 +18,25 @@ async fn a_killed_test_takes_its_server_with_it() {
         println!("{MARK}{}", server.addr());
         return std::future::pending().await;
     }
+    dies_with("a_killed_test_takes_its_server_with_it").await;
+}
+
+/// The same for a server that has processes of its own.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_killed_test_takes_its_database_with_it() {
+    if std::env::var_os(VICTIM).is_some() {
+        let server = PostgresServer::start().await.unwrap();
+        println!("{MARK}{}", server.addr().unwrap());
+        return std::future::pending().await;
+    }
+    dies_with("a_killed_test_takes_its_database_with_it").await;
+}
+
+#[cfg(target_os = "linux")]
+async fn dies_with(test: &str) {
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "mortality::a_killed_test_takes_its_server_with_it", "--nocapture"])
+        .args(["--exact", &format!("mortality::{test}"), "--nocapture"])
         .env(VICTIM, "1")
         .stdout(Stdio::piped())
         .spawn()
