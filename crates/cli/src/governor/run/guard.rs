@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::gaps::Gaps;
 use super::group::Group;
-use super::signals::{Signals, asks_to_end};
+use crate::signals::{Signals, asks_to_end};
 use super::slot::Slot;
 use super::voice::Voice;
 use crate::governor::args::OnLost;
