@@ -57,9 +57,10 @@ impl FromStr for PerSecond {
         };
         match number / seconds {
             0 => Err(format!("`{text}` is less than one a second, which is the least there is")),
-            _ if number % seconds > 0 => {
-                Err(format!("`{text}` is no whole number a second: write for example `{}/s`", number / seconds))
-            }
+            _ if number % seconds > 0 => Err(format!(
+                "`{text}` is no whole number a second: write for example `{}/s`",
+                number / seconds
+            )),
             rate => Ok(Self(rate)),
         }
     }
@@ -71,9 +72,14 @@ mod tests {
 
     #[test]
     fn sizes_are_powers_of_1024_whatever_the_case() {
-        for (text, bytes) in
-            [("0", 0), ("4096", 4_096), ("1k", 1 << 10), ("1KB", 1 << 10), ("64 MiB", 64 << 20), ("2g", 2 << 30)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4_096),
+            ("1k", 1 << 10),
+            ("1KB", 1 << 10),
+            ("64 MiB", 64 << 20),
+            ("2g", 2 << 30),
+        ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
         for text in ["", "MB", "1.5MB", "-1", "1X", "99999999999T"] {

@@ -8,7 +8,8 @@ use std::io;
 use sluicegate_autoscaler::{ScalerError, ScalerErrorKind};
 use sluicegate_core::{LeaseError, LeaseErrorKind};
 use sluicegate_nats::{
-    ApiError, ApiErrorKind, ConnectError, ConnectErrorKind, PublishErrorKind, RequestError, RequestErrorKind, code,
+    ApiError, ApiErrorKind, ConnectError, ConnectErrorKind, PublishErrorKind, RequestError, RequestErrorKind,
+    code,
 };
 use sluicegate_streaming_client::{ErrorKind as StreamErrorKind, PublishError, StreamError};
 

@@ -44,7 +44,8 @@ use crate::units::{PerSecond, Size};
 /// Reading stops while --max-buffer is full. INT ends reading, settles what was read, and exits 130; TERM and HUP do
 /// the same and exit 0. A second signal abandons what is left, reports it, and exits 1.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit codes: 0 everything was delivered; 1 something was not, stderr says how much and where it is;
+#[command(
+    after_help = "Exit codes: 0 everything was delivered; 1 something was not, stderr says how much and where it is;
 74 NATS unreachable, 77 not permitted, 78 configuration, 126 and 127 a command that cannot be run,
 130 interrupted, 141 nobody reads stdout any more.
 
@@ -53,7 +54,8 @@ Examples:
   tail -F app.log | sluicegate pipe --to nats:logs.app --rate 1000/s
   sluicegate pipe --input ndjson --key json:/user/id --to stream:USERS/users.in < users.ndjson
   sluicegate pipe --to \"exec:curl -sSf --data-binary @- https://example.org/bulk\" --dead-letter failed.txt < items.txt
-  sluicegate pipe --to \"exec:sh -c 'gzip >> items.gz'\" < failed.txt      a dead-letter file can be fed again")]
+  sluicegate pipe --to \"exec:sh -c 'gzip >> items.gz'\" < failed.txt      a dead-letter file can be fed again"
+)]
 pub(crate) struct PipeArgs {
     /// Where items go: stdout, nats:SUBJECT, stream:NAME[/SUBJECT], exec:CMD.
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
@@ -135,7 +137,8 @@ impl PipeArgs {
             return wrong("--max-bytes is from 1 to 2GB".to_owned(), "choose a size in between");
         }
         if self.max_buffer < self.max_bytes {
-            let message = format!("--max-buffer {} is less than --max-bytes {}", self.max_buffer, self.max_bytes);
+            let message =
+                format!("--max-buffer {} is less than --max-bytes {}", self.max_buffer, self.max_bytes);
             return wrong(message, "the buffer must have room for a batch");
         }
         if self.msg_id != MsgId::None && !matches!(self.to, Target::Stream { .. }) {

@@ -9,11 +9,19 @@ use serde_json::Value;
 pub(crate) enum Target {
     Stdout,
     /// A subject, without acknowledgement.
-    Nats { subject: String },
+    Nats {
+        subject: String,
+    },
     /// A stream, with acknowledgements; none: the only subject that it has.
-    Stream { name: String, subject: Option<String> },
+    Stream {
+        name: String,
+        subject: Option<String>,
+    },
     /// A command and its arguments.
-    Exec { program: String, arguments: Vec<String> },
+    Exec {
+        program: String,
+        arguments: Vec<String>,
+    },
 }
 
 impl FromStr for Target {
@@ -99,7 +107,9 @@ impl FromStr for Cost {
         match text {
             "bytes" => Ok(Self::Bytes),
             _ if text.starts_with("json:") => text.parse().map(Self::Json),
-            _ => text.parse().map(Self::Each).map_err(|_| "write a number, bytes or json:/POINTER".to_owned()),
+            _ => {
+                text.parse().map(Self::Each).map_err(|_| "write a number, bytes or json:/POINTER".to_owned())
+            }
         }
     }
 }
@@ -141,11 +151,23 @@ mod tests {
         assert_eq!("nats:a.b".parse(), Ok(Target::Nats { subject: "a.b".to_owned() }));
         assert_eq!("stream:EVENTS".parse(), Ok(stream("EVENTS", None)));
         assert_eq!("stream:EVENTS/events.new/x".parse(), Ok(stream("EVENTS", Some("events.new/x"))));
-        let exec = Target::Exec { program: "sh".into(), arguments: vec!["-c".into(), "cat >&2; exit 3".into()] };
+        let exec =
+            Target::Exec { program: "sh".into(), arguments: vec!["-c".into(), "cat >&2; exit 3".into()] };
         assert_eq!("exec:sh -c 'cat >&2; exit 3'".parse(), Ok(exec));
-        for text in
-            ["", "nats:", "nats:a.*", "nats:a..b", "nats:a b", "stream:", "stream:a.b", "stream:A/", "exec:", "exec:''", "exec:'", "file:x"]
-        {
+        for text in [
+            "",
+            "nats:",
+            "nats:a.*",
+            "nats:a..b",
+            "nats:a b",
+            "stream:",
+            "stream:a.b",
+            "stream:A/",
+            "exec:",
+            "exec:''",
+            "exec:'",
+            "file:x",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

@@ -107,7 +107,8 @@ impl Reader {
 
     /// The item as a document, if anything in it is asked for.
     fn document(&self, data: &[u8]) -> Result<Value, String> {
-        let asked = matches!(self.cost, Cost::Json(_)) || self.key.is_some() || matches!(self.id, Ids::Json(_));
+        let asked =
+            matches!(self.cost, Cost::Json(_)) || self.key.is_some() || matches!(self.id, Ids::Json(_));
         let no_json = |error: serde_json::Error| format!("is no JSON: {error}");
         if asked {
             return serde_json::from_slice(data).map_err(no_json);

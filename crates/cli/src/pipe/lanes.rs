@@ -46,8 +46,7 @@ impl Lanes {
         letters: &Letters,
     ) -> Result<Self, ConfigError> {
         let keyed = args.key.is_some();
-        let (lanes, batches) =
-            if keyed { (args.concurrency.get(), 1) } else { (1, args.concurrency.get()) };
+        let (lanes, batches) = if keyed { (args.concurrency.get(), 1) } else { (1, args.concurrency.get()) };
         let linger = Duration::from(args.linger);
         let longest = Duration::from(args.retry_max);
         let lane = |number: usize| {

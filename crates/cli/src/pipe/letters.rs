@@ -38,9 +38,17 @@ pub(super) struct Undelivered {
 
 #[derive(Debug)]
 enum Message {
-    Letter { item: Item, attempts: u32, why: String },
+    Letter {
+        item: Item,
+        attempts: u32,
+        why: String,
+    },
     /// One that was written already, or could not be.
-    Counted { item: Item, why: String, written: bool },
+    Counted {
+        item: Item,
+        why: String,
+        written: bool,
+    },
     Close,
 }
 
@@ -78,7 +86,13 @@ impl Letters {
 
     /// For an item that is too long to be kept.
     pub(super) async fn begin(&self, number: u64) -> Long {
-        Long { file: Arc::clone(&self.file).lock_owned().await, number, size: 0, head: Vec::new(), failed: None }
+        Long {
+            file: Arc::clone(&self.file).lock_owned().await,
+            number,
+            size: 0,
+            head: Vec::new(),
+            failed: None,
+        }
     }
 
     /// An item that was too long has ended, or is cut off.

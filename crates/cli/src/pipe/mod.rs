@@ -75,9 +75,8 @@ async fn pipe(args: &PipeArgs, connect: &ConnectArgs, output: &OutputArgs) -> Re
     let (batcher, _engine) = lanes::batcher(args).start(token.clone()).map_err(refused)?;
     let lanes = Lanes::new(&batcher, &sink.handler, args, &letters).map_err(refused)?;
     let (source, stop) = Source::start().map_err(|error| internal("cannot read stdin", &error))?;
-    let _following = AbortOnDropHandle::new(tokio::spawn(
-        Arc::clone(&voice).follow(Arc::clone(&meter), batcher.clone()),
-    ));
+    let _following =
+        AbortOnDropHandle::new(tokio::spawn(Arc::clone(&voice).follow(Arc::clone(&meter), batcher.clone())));
     let mut control = Control {
         signals,
         stop,

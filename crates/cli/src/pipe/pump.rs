@@ -67,7 +67,9 @@ impl Pump<'_> {
             }
         }
         match self.splitter.end() {
-            Some(piece) if control.asked.is_some() => self.refuse(piece, "interrupted in the middle of it").await,
+            Some(piece) if control.asked.is_some() => {
+                self.refuse(piece, "interrupted in the middle of it").await
+            }
             Some(piece) => self.take(piece, control).await?,
             None => {}
         }

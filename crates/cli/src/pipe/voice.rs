@@ -90,7 +90,7 @@ impl Summary {
 
     /// `100,000 items in 200 batches (avg 500), 0 failed, 1 retried, 0.9 s, 111,000 items/s`
     fn sentence(&self) -> String {
-        let average = self.accepted.checked_div(self.batches).unwrap_or_default();
+        let average = (self.accepted + self.retried).checked_div(self.batches).unwrap_or_default();
         let duplicates = self.duplicates.filter(|duplicates| *duplicates > 0);
         let duplicates = duplicates.map(|n| format!(", {} duplicates", thousands(n))).unwrap_or_default();
         format!(
@@ -112,7 +112,9 @@ impl Voice {
         let live = io::stdout().is_terminal() && args.to != Target::Stdout;
         let mode = match log::format(output) {
             _ if output.quiet => Mode::Quiet,
-            LogFormat::Human => Mode::Sentences { status: Some(live).filter(|live| *live).and_then(|_| status_line()) },
+            LogFormat::Human => {
+                Mode::Sentences { status: Some(live).filter(|live| *live).and_then(|_| status_line()) }
+            }
             LogFormat::Logfmt | LogFormat::Json => Mode::Records,
         };
         Self {
@@ -177,7 +179,8 @@ impl Voice {
             return;
         }
         if self.records() {
-            let Summary { items, bytes, batches, failed, retried, dead_lettered, elapsed_seconds, .. } = summary;
+            let Summary { items, bytes, batches, failed, retried, dead_lettered, elapsed_seconds, .. } =
+                summary;
             info!(target: TARGET, items, bytes, batches, failed, retried, dead_lettered, elapsed_seconds, "pipe ended");
         }
         self.say(|| summary.sentence());

@@ -26,7 +26,6 @@ use self::group::Group;
 use self::guard::{Ended, Policy, watch};
 pub(super) use self::hold::hold;
 use self::obtain::{Found, Wish, acquire, find, governor};
-use crate::signals::Signals;
 use self::slot::Slot;
 use self::voice::Voice;
 use super::args::{OnLost, RunArgs, Unreachable};
@@ -35,6 +34,7 @@ use crate::Failure;
 use crate::code::Code;
 use crate::error::CliError;
 use crate::failure::not_run;
+use crate::signals::Signals;
 
 /// How long the open attempt of somebody who leaves is resolved.
 const LEAVING: Duration = Duration::from_millis(1_500);

@@ -126,7 +126,8 @@ impl Stream {
         let full = |err_code| code::is_out_of_room(err_code, error.description()) && !error.is_unknown();
         Verdict::Failed(match error.kind() {
             PublishErrorKind::Server { err_code, .. } if full(err_code) => {
-                let error = Trouble::passing(format!("stream {} is full: {}", self.name, error.description()));
+                let error =
+                    Trouble::passing(format!("stream {} is full: {}", self.name, error.description()));
                 return Verdict::Throttled { retry_after: Some(self.patience.pause()), error };
             }
             PublishErrorKind::NotPermitted
