@@ -57,7 +57,7 @@ impl FromStr for PerSecond {
         };
         match number / seconds {
             0 => Err(format!("`{text}` is less than one a second, which is the least there is")),
-            _ if number % seconds > 0 => Err(format!(
+            _ if !number.is_multiple_of(seconds) => Err(format!(
                 "`{text}` is no whole number a second: write for example `{}/s`",
                 number / seconds
             )),

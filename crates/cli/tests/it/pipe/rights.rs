@@ -100,11 +100,10 @@ async fn no_output_has_a_secret() {
     let config = json!({ "name": "S", "subjects": ["s"] });
     let timeout = std::time::Duration::from_secs(5);
     let _: Value = connection.api("STREAM.CREATE.S", &config, timeout).await.unwrap();
-    let ways: [(&[&str], &[(&str, &str)]); 3] = [
-        (&["--user", "u", "--password", "canary-8e21"], &[]),
-        (&[], &[("NATS_USER", "u"), ("NATS_PASSWORD", "canary-8e21")]),
-        (&[], &[("NATS_URL", &url)]),
-    ];
+    let by_flags: &[&str] = &["--user", "u", "--password", "canary-8e21"];
+    let by_environment: &[(&str, &str)] = &[("NATS_USER", "u"), ("NATS_PASSWORD", "canary-8e21")];
+    let by_url: &[(&str, &str)] = &[("NATS_URL", &url)];
+    let ways = [(by_flags, &[][..]), (&[], by_environment), (&[], by_url)];
     for (flags, environment) in ways {
         for to in ["nats:x", "stream:S", "stream:NONE"] {
             let head = ["pipe", "-vv", "--trace", "--json", "--to", to];
