@@ -320,7 +320,6 @@ impl Events {
             BatcherEvent::AuditFailed { .. } => tracing::error!(?event),
             BatcherEvent::HandlerPanicked { .. }
             | BatcherEvent::HandlerTimedOut { .. }
-            | BatcherEvent::DeadLettered { .. }
             | BatcherEvent::StartedTooLate { .. }
             | BatcherEvent::PoolError { .. } => tracing::warn!(?event),
             BatcherEvent::BatchStarted { .. }
@@ -328,6 +327,7 @@ impl Events {
             | BatcherEvent::CapacityRequested { .. }
             | BatcherEvent::FlushStarted
             | BatcherEvent::FlushDone { .. } => tracing::trace!(?event),
+            // Also the single dead letter, which its sink gets, or nobody cares for.
             _ => tracing::debug!(?event),
         }
         self.guarded("the observer", || self.observer.observe(event));

@@ -30,18 +30,20 @@ pub struct Retry<E> {
     delays: ExponentialBuilder,
     jitter: f64,
     unknown: bool,
+    in_order: bool,
     max_attempts: Option<u32>,
 }
 
 impl<E> Retry<E> {
-    /// Delays of 100 ms, 200 ms, 400 ms and so on, up to 30 s, each up to a quarter longer or shorter.
+    /// Delays of 100 ms, 200 ms, 400 ms and so on, up to 30 s, each up to a quarter longer or shorter. Operations
+    /// of one batch that have had as many attempts wait equally long, so that they are tried again together.
     pub fn exponential() -> Self {
         let delays = ExponentialBuilder::default()
             .with_factor(2.0)
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(30))
             .without_max_times();
-        Self { predicate: None, delays, jitter: 0.25, unknown: false, max_attempts: None }
+        Self { predicate: None, delays, jitter: 0.25, unknown: false, in_order: false, max_attempts: None }
     }
 
     /// The delay before the second attempt. Default 100 ms.
@@ -88,6 +90,18 @@ impl<E> Retry<E> {
         self
     }
 
+    /// What waits for another attempt is not overtaken: it stays at the head of the watcher's queue, and the watcher
+    /// starts nothing until it is due. Default no: others go on meanwhile.
+    ///
+    /// This is what an order needs, together with `max_concurrent_batches(1)`, and with a handler that answers
+    /// [`Verdict::Skipped`](crate::Verdict::Skipped) for what must not come before an operation that has failed. To
+    /// keep an order for each key, give the keys to several watchers, by their hash.
+    #[must_use]
+    pub fn in_order(mut self, keep: bool) -> Self {
+        self.in_order = keep;
+        self
+    }
+
     /// The same as `max_attempts` of the watcher.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
@@ -101,6 +115,10 @@ impl<E> Retry<E> {
 
     pub(crate) fn retries_unknown(&self) -> bool {
         self.unknown
+    }
+
+    pub(crate) fn keeps_order(&self) -> bool {
+        self.in_order
     }
 
     pub(crate) fn accepts(&self, error: &E, attempts: u32) -> bool {
@@ -127,6 +145,7 @@ impl<E> fmt::Debug for Retry<E> {
             .field("delays", &self.delays)
             .field("jitter", &self.jitter)
             .field("unknown", &self.unknown)
+            .field("in_order", &self.in_order)
             .finish_non_exhaustive()
     }
 }

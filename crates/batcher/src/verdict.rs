@@ -19,6 +19,10 @@ pub enum Verdict<R, E> {
         /// What it said.
         error: E,
     },
+    /// It was not tried, because of what became of another operation of the batch. It goes back to the head of the
+    /// queue, and this attempt does not count: to be used with [`Retry::in_order`](crate::Retry::in_order), which
+    /// makes the operations behind a failed one wait with it. One whose payload was taken ends as `NoVerdict`.
+    Skipped,
 }
 
 impl<R, E> From<Result<R, E>> for Verdict<R, E> {
@@ -53,6 +57,7 @@ pub(crate) enum Word<R, E> {
     Done(R),
     Failed(Arc<E>),
     Throttled(Option<Duration>, Arc<E>),
+    Skipped,
     Nothing,
     /// It ends like that.
     Ended(OpError<E>),
@@ -107,6 +112,7 @@ impl<R, E> Verdicts<R, E> {
                     Verdict::Throttled { retry_after, error } => {
                         Word::Throttled(retry_after, Arc::new(error))
                     }
+                    Verdict::Skipped => Word::Skipped,
                 })
                 .collect(),
             Kind::Done(_) | Kind::Each(_) => Vec::new(),

@@ -5,6 +5,7 @@ use sluicegate_nats::ConnectArgs;
 
 use crate::governor::GovernorArgs;
 use crate::output::Format;
+use crate::pipe::PipeArgs;
 
 /// Flow control on NATS: who may work, how fast, with how many hands, and how messages get there.
 #[derive(Debug, Parser)]
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     /// The main job, from end to end, with checks measured at the store [impact: none in memory, rw on a server]
     Demo(DemoArgs),
     Governor(GovernorArgs),
+    Pipe(PipeArgs),
 }
 
 /// Orders arrive in two bursts on a stream with a durable consumer; an autoscaler takes the workers 0 → n → 0; each

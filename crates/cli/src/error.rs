@@ -62,6 +62,13 @@ impl CliError {
         self
     }
 
+    /// Says something more.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.message.push_str("; ");
+        self.message.push_str(more);
+        self
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.code
     }

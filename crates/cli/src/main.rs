@@ -16,8 +16,12 @@ mod failure;
 mod governor;
 mod log;
 mod output;
+mod pipe;
+mod secrets;
 mod session;
 mod signal;
+mod signals;
+mod units;
 
 use std::process::ExitCode;
 
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Demo(args) => demo::run(args, &cli.connect, &cli.output).map(|()| 0),
         Command::Governor(args) => governor::run(args, &cli.connect, &cli.output),
+        Command::Pipe(args) => pipe::run(args, &cli.connect, &cli.output),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -113,6 +113,13 @@ pub fn is_full(err_code: u64, description: &str) -> bool {
     err_code == STORE_FAILED && description.to_ascii_lowercase().contains("maximum messages exceeded")
 }
 
+/// A publish was refused because the stream has as much as it may have (and discards new messages), of whatever:
+/// messages, bytes, messages of that subject. Nothing was stored, and it may work once something has gone.
+pub fn is_out_of_room(err_code: u64, description: &str) -> bool {
+    let text = description.to_ascii_lowercase();
+    err_code == STORE_FAILED && text.contains("maximum") && text.contains("exceeded")
+}
+
 /// The API could not answer now and did nothing: ask again later, with a backoff.
 pub fn is_transient_api(err_code: u64) -> bool {
     matches!(
@@ -168,6 +175,12 @@ mod tests {
         assert!(!is_full(10077, "maximum bytes exceeded"));
         assert!(!is_full(10077, "store is closed"));
         assert!(!is_full(10047, "maximum messages exceeded"));
+        for text in
+            ["maximum messages exceeded", "maximum bytes exceeded", "maximum messages per subject exceeded"]
+        {
+            assert!(is_out_of_room(10077, text), "{text}");
+        }
+        assert!(!is_out_of_room(10077, "store is closed"));
     }
 
     #[test]

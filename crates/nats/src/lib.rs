@@ -16,6 +16,7 @@ mod expand;
 mod hub;
 mod link;
 mod permission;
+mod plain;
 mod publish;
 mod redact;
 mod request;

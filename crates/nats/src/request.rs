@@ -123,7 +123,7 @@ fn timed_out(subject: &str, text: &str) -> RequestError {
     RequestError::new(RequestErrorKind::TimedOut, subject, text)
 }
 
-fn not_permitted(subject: &str, denied: &Denied) -> RequestError {
+pub(crate) fn not_permitted(subject: &str, denied: &Denied) -> RequestError {
     let text = format!("the server does not let this user {} `{}`", denied.operation, denied.subject);
     let text =
         if denied.subject == subject { text } else { format!("{text}, to which answers to `{subject}` go") };

@@ -15,7 +15,7 @@ use crate::operation::Terms;
 use crate::retry::is_spent;
 use crate::ticket::{Cell, Told};
 use crate::verdict::Word;
-use crate::{BatchContext, BatcherEvent, OpError, Operation, ThrottleScope, Verdicts};
+use crate::{BatchContext, BatcherEvent, OpError, Operation, Retry, ThrottleScope, Verdicts};
 
 /// How long nothing is started after a throttled operation, if the datastore does not say.
 const BREATHER: Duration = Duration::from_millis(100);
@@ -78,6 +78,14 @@ impl<T, R, E> Running<T, R, E> {
                         counts.retry_after = counts.retry_after.max(retry_after);
                         Word::Ended(OpError::Failed(error))
                     }
+                },
+                Word::Skipped => match self.reclaim(at, 1) {
+                    Some(slot) => {
+                        counts.retried += 1;
+                        again.now.push((slot, OpError::ShutDown));
+                        Word::Elsewhere
+                    }
+                    None => Word::Ended(OpError::NoVerdict),
                 },
                 Word::Nothing => Word::Ended(OpError::NoVerdict),
                 other => other,
@@ -154,13 +162,18 @@ impl<T, R, E> Running<T, R, E> {
         let attempts = self.flight.seats[at].attempts;
         let Some(slot) = self.reclaim(at, 0) else { return false };
         let inbox = &self.flight.inbox;
-        let delay = inbox.retry_delay(attempts);
+        let delay = again.delay(attempts, || inbox.retry_delay(attempts));
         inbox.shared.events.emit(&BatcherEvent::OperationRetried {
             watcher: Arc::clone(&inbox.name),
             attempts,
             delay,
         });
-        again.later.push((later(now, delay), slot, cause));
+        if inbox.retry.as_ref().is_some_and(Retry::keeps_order) {
+            inbox.block(later(now, delay));
+            again.now.push((slot, cause));
+        } else {
+            again.later.push((later(now, delay), slot, cause));
+        }
         true
     }
 

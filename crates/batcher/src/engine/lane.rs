@@ -105,6 +105,8 @@ pub(crate) struct TypedLane<T, R, E> {
     queue: Queue<T, R, E>,
     /// What waits for another attempt.
     parked: BinaryHeap<Parked<T, R, E>>,
+    /// How many have waited for another attempt, ever.
+    parked_ever: u64,
     outstanding: u64,
     blocked_until: Option<Instant>,
     /// No batch was running before the last pull.
@@ -122,6 +124,7 @@ impl<T, R, E> TypedLane<T, R, E> {
             handler,
             queue: Queue::new(),
             parked: BinaryHeap::new(),
+            parked_ever: 0,
             outstanding: 0,
             blocked_until: None,
             idle: true,
@@ -273,7 +276,10 @@ where
         for slots in haul.returned.now.into_iter().rev() {
             self.queue.put_back(slots, now);
         }
-        self.parked.extend(haul.returned.later.into_iter().map(|(due, slot)| Parked::new(due, slot)));
+        for (due, slot) in haul.returned.later {
+            self.parked_ever += 1;
+            self.parked.push(Parked::new(due, self.parked_ever, slot));
+        }
         if haul.leave {
             self.leave();
         }

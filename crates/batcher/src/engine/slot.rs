@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -57,6 +58,8 @@ impl<T, R, E> Returned<T, R, E> {
 pub(crate) struct Again<T, R, E> {
     pub(crate) now: Vec<(Slot<T, R, E>, OpError<E>)>,
     pub(crate) later: Vec<Later<T, R, E>>,
+    /// How long those wait that have had so many attempts.
+    delay: Option<(u32, Duration)>,
 }
 
 /// An operation that is to be tried again at a certain time.
@@ -64,7 +67,15 @@ type Later<T, R, E> = (Instant, Slot<T, R, E>, OpError<E>);
 
 impl<T, R, E> Again<T, R, E> {
     pub(crate) fn nothing() -> Self {
-        Self { now: Vec::new(), later: Vec::new() }
+        Self { now: Vec::new(), later: Vec::new(), delay: None }
+    }
+
+    /// The delay after so many attempts: what fails together is tried again together.
+    pub(super) fn delay(&mut self, attempts: u32, draw: impl FnOnce() -> Duration) -> Duration {
+        match self.delay {
+            Some((of, delay)) if of == attempts => delay,
+            _ => self.delay.insert((attempts, draw())).1,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -13,6 +13,7 @@ mod idle;
 mod lab;
 mod outcome;
 mod rate;
+mod retry_order;
 mod shared;
 mod shared_law;
 mod stress;

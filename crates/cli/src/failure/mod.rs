@@ -3,10 +3,14 @@
 mod governor;
 
 use std::error::Error;
+use std::io;
 
 use sluicegate_autoscaler::{ScalerError, ScalerErrorKind};
 use sluicegate_core::{LeaseError, LeaseErrorKind};
-use sluicegate_nats::{ApiError, ApiErrorKind, ConnectError, ConnectErrorKind, RequestErrorKind, code};
+use sluicegate_nats::{
+    ApiError, ApiErrorKind, ConnectError, ConnectErrorKind, PublishErrorKind, RequestError, RequestErrorKind,
+    code,
+};
 use sluicegate_streaming_client::{ErrorKind as StreamErrorKind, PublishError, StreamError};
 
 pub(crate) use self::governor::governor;
@@ -110,6 +114,57 @@ pub(crate) fn publish(error: &PublishError) -> CliError {
     CliError::new(code, format!("publishing {}: {}", error.guid(), with_cause(error)))
         .help(help)
         .caused_by(error)
+}
+
+/// A request, or a message, that cannot be sent while doing `what`.
+pub(crate) fn request(what: &str, error: &RequestError) -> CliError {
+    let (code, help) = match error.kind() {
+        RequestErrorKind::NotPermitted => (Code::NotPermitted, PERMISSION_HELP),
+        RequestErrorKind::TimedOut => (Code::Timeout, "try again, or raise --timeout"),
+        RequestErrorKind::Invalid | RequestErrorKind::TooLarge => (Code::Usage, "see the server's words"),
+        _ => (Code::Unreachable, SERVER_HELP),
+    };
+    let message = match code {
+        Code::NotPermitted => format!("{what}: may not publish to `{}`", error.subject()),
+        _ => format!("{what}: {}", with_cause(error)),
+    };
+    let subject = (code == Code::NotPermitted).then(|| error.subject().to_owned());
+    CliError::new(code, message).help(help).subject(subject).caused_by(error)
+}
+
+/// A stream that will take no message at all.
+pub(crate) fn refused_publish(stream: &str, error: &sluicegate_nats::PublishError) -> CliError {
+    let (code, message, help) = match error.kind() {
+        PublishErrorKind::NotPermitted => {
+            let message = format!("pipe: may not publish to `{}`", error.subject());
+            (Code::NotPermitted, message, PERMISSION_HELP)
+        }
+        PublishErrorKind::StreamNotFound => {
+            let message = format!("no stream listens on `{}` any more", error.subject());
+            (Code::NotFound, message, "see those there are: nats stream ls")
+        }
+        PublishErrorKind::Server { err_code: code::STREAM_NOT_MATCH, .. } => {
+            let message = format!("not stream {stream} listens on `{}`, another one does", error.subject());
+            (Code::Conflict, message, "name the stream that does")
+        }
+        _ => (
+            Code::UnsupportedServer,
+            with_cause(error),
+            "start nats-server with -js, and enable JetStream for the account",
+        ),
+    };
+    let subject = (code == Code::NotPermitted).then(|| error.subject().to_owned());
+    CliError::new(code, message).help(help).nats_code(error.err_code()).subject(subject).caused_by(error)
+}
+
+/// A command that cannot be run.
+pub(crate) fn not_run(program: &str, error: &io::Error) -> CliError {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            CliError::new(Code::ExecFailed(127), format!("{program}: command not found"))
+        }
+        _ => CliError::new(Code::ExecFailed(126), format!("{program}: cannot be executed: {error}")),
+    }
 }
 
 /// A consumer that cannot be scaled by.

@@ -2,6 +2,7 @@
 
 mod block;
 mod grid;
+mod live;
 mod text;
 
 use std::io::{self, IsTerminal, Write};
@@ -11,7 +12,8 @@ use serde::Serialize;
 
 pub(crate) use self::block::Block;
 pub(crate) use self::grid::{Cell, Column, Grid, Kind};
-pub(crate) use self::text::{age, clock, escape, exact, millis, thousands, timestamp};
+pub(crate) use self::live::status_line;
+pub(crate) use self::text::{age, clock, escape, exact, millis, record_seconds, thousands, timestamp};
 
 use crate::code::Code;
 use crate::error::CliError;

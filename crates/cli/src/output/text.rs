@@ -60,6 +60,11 @@ pub(crate) fn millis(duration: Duration) -> Duration {
     Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000)
 }
 
+/// Seconds with milliseconds: for records.
+pub(crate) fn record_seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// RFC 3339, UTC, milliseconds.
 pub(crate) fn timestamp(time: OffsetDateTime) -> String {
     let time = time.to_offset(time::UtcOffset::UTC);

@@ -6,6 +6,7 @@
 mod bad_input;
 mod governor;
 mod memory;
+mod pipe;
 #[cfg(feature = "demo")]
 mod server;
 mod tool;

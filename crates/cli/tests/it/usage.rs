@@ -78,22 +78,24 @@ async fn bytes_that_are_no_text_are_a_usage_error() {
 async fn help_is_as_it_was_looked_at() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     let verbs = ["", "add", "edit", "ls", "view", "run", "hold", "wait", "evict", "reset", "rm"];
-    for verb in verbs {
-        let mut args = vec!["governor"];
-        args.extend(Some(verb).filter(|verb| !verb.is_empty()));
-        args.push("--help");
+    let governor = verbs.map(|verb| ["governor", verb]);
+    for path in governor.into_iter().chain([["pipe", ""]]) {
+        let [group, verb] = path;
+        let words: Vec<&str> = path.into_iter().filter(|word| !word.is_empty()).collect();
+        let args = [&words[..], &["--help"]].concat();
         let told = run(&args).await;
         assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""), "{args:?}");
-        let file = folder.join(format!("governor{}{verb}.txt", if verb.is_empty() { "" } else { "-" }));
+        let file = folder.join(format!("{}.txt", words.join("-")));
         if std::env::var_os("SLUICEGATE_WRITE_HELP").is_some() {
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(&file, &told.stdout).unwrap();
         }
         let expected = std::fs::read_to_string(&file).unwrap_or_default();
         assert_eq!(told.stdout, expected, "{}", file.display());
-        if !verb.is_empty() {
-            let examples = told.stdout.contains("sluicegate governor ") || told.stdout.contains("--force");
-            assert!(examples && told.stdout.contains("Usage: sluicegate governor"), "{verb}");
+        if !verb.is_empty() || group == "pipe" {
+            let examples =
+                told.stdout.contains(&format!("sluicegate {group} ")) || told.stdout.contains("--force");
+            assert!(examples && told.stdout.contains(&format!("Usage: sluicegate {group}")), "{args:?}");
         }
     }
     let group = run(&["governor", "--help"]).await.stdout;

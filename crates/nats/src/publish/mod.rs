@@ -1,6 +1,8 @@
 mod readback;
 mod resolve;
 
+pub(crate) use self::resolve::epoch;
+
 use std::time::Duration;
 
 use async_nats::HeaderMap;

@@ -127,7 +127,7 @@ impl Connection {
 }
 
 /// Which connection of which client.
-type Epoch = (usize, u64);
+pub(crate) type Epoch = (usize, u64);
 
 struct Try {
     /// What carried it. None: nobody knows, or it was not sent.
@@ -136,7 +136,7 @@ struct Try {
 }
 
 /// What was sent earlier in one epoch is processed earlier.
-fn epoch(slot: &Slot) -> Epoch {
+pub(crate) fn epoch(slot: &Slot) -> Epoch {
     let client = slot.link.as_ref().map_or(0, |link| Arc::as_ptr(link) as usize);
     (client, slot.client.statistics().connects.load(Ordering::Relaxed))
 }

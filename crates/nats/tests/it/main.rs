@@ -6,6 +6,7 @@ mod connect;
 mod credentials;
 mod jwt;
 mod permissions;
+mod plain;
 mod publish;
 mod supervise;
 mod support;

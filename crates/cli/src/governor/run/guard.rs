@@ -12,10 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::gaps::Gaps;
 use super::group::Group;
-use super::signals::{Signals, asks_to_end};
 use super::slot::Slot;
 use super::voice::Voice;
 use crate::governor::args::OnLost;
+use crate::signals::{Signals, asks_to_end};
 
 /// How often it is looked whether there was a gap, and every how many times whether orphans have ended.
 const TICK: Duration = Duration::from_secs(1);

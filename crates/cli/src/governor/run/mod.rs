@@ -8,7 +8,7 @@ mod guard;
 mod hold;
 mod obtain;
 mod process;
-mod signals;
+
 mod slot;
 mod status;
 mod voice;
@@ -26,7 +26,6 @@ use self::group::Group;
 use self::guard::{Ended, Policy, watch};
 pub(super) use self::hold::hold;
 use self::obtain::{Found, Wish, acquire, find, governor};
-use self::signals::Signals;
 use self::slot::Slot;
 use self::voice::Voice;
 use super::args::{OnLost, RunArgs, Unreachable};
@@ -34,6 +33,8 @@ use super::{Cx, FLUSHING};
 use crate::Failure;
 use crate::code::Code;
 use crate::error::CliError;
+use crate::failure::not_run;
+use crate::signals::Signals;
 
 /// How long the open attempt of somebody who leaves is resolved.
 const LEAVING: Duration = Duration::from_millis(1_500);
@@ -67,7 +68,7 @@ pub(super) async fn run(cx: &Cx<'_>, args: &RunArgs) -> Result<u8, Failure> {
         Some(held) => held.give_back(&voice, exit, &mut signals).await,
         None => exit.into_iter().for_each(|exit| voice.ended(started.elapsed(), exit)),
     }
-    let ended = outcome.map_err(|error| not_run(program, &error))?;
+    let ended = outcome.map_err(|error| not_run(&program.to_string_lossy(), &error))?;
     match ended.lost {
         Some(cause) if args.on_lost != OnLost::Warn => {
             let exit = exit_code(ended.status);
@@ -172,12 +173,4 @@ fn interrupted(name: &str, signal: u8) -> CliError {
 
 fn no_command() -> CliError {
     CliError::new(Code::Usage, "no command is given").help("sluicegate governor run NAME CMD ARG…")
-}
-
-fn not_run(program: &OsString, error: &io::Error) -> CliError {
-    let name = program.to_string_lossy();
-    match error.kind() {
-        io::ErrorKind::NotFound => CliError::new(Code::ExecFailed(127), format!("{name}: command not found")),
-        _ => CliError::new(Code::ExecFailed(126), format!("{name}: cannot be executed: {error}")),
-    }
 }

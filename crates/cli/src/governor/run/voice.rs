@@ -1,10 +1,9 @@
 //! What is said on stderr while a slot is waited for and held: sentences and a status line on a terminal, records
 //! elsewhere. stdout is not ours.
 
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use rustix::process::Signal;
 use sluicegate_core::LossCause;
 use tracing::{info, warn};
@@ -12,7 +11,7 @@ use tracing::{info, warn};
 use crate::cli::{LogFormat, OutputArgs};
 use crate::governor::args::OnLost;
 use crate::log::{self, TARGET};
-use crate::output::{age, escape, exact, note};
+use crate::output::{age, escape, exact, note, record_seconds as seconds, status_line};
 
 #[derive(Debug)]
 pub(crate) struct Voice {
@@ -33,7 +32,7 @@ impl Voice {
     pub(crate) fn new(output: &OutputArgs, governor: &str, work: &str) -> Self {
         let mode = match log::format(output) {
             _ if output.quiet => Mode::Quiet,
-            LogFormat::Human => Mode::Sentences { status: status() },
+            LogFormat::Human => Mode::Sentences { status: status_line() },
             LogFormat::Logfmt | LogFormat::Json => Mode::Records,
         };
         Self { governor: escape(governor), work: escape(work), mode }
@@ -184,22 +183,6 @@ impl Voice {
         }
         self.say(|| format!("lease lost ({cause}): {doing}"));
     }
-}
-
-/// A line that is drawn again and again, where somebody sees it.
-fn status() -> Option<ProgressBar> {
-    let wanted = io::stderr().is_terminal() && std::env::var_os("CI").is_none();
-    wanted.then(|| {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template("{msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar
-    })
-}
-
-/// With milliseconds, for records.
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 fn name(signal: Signal) -> &'static str {

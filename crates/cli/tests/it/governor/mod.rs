@@ -8,7 +8,7 @@ mod rights;
 mod run;
 mod show;
 mod signals;
-mod terminal;
+pub(crate) mod terminal;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -92,7 +92,7 @@ async fn pids(lines: &mut Lines<BufReader<ChildStdout>>) -> Vec<u32> {
 }
 
 /// Whether the process runs: one that only waits to be reaped does not.
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
 }

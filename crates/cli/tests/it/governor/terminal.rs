@@ -15,7 +15,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const TIDY: Duration = Duration::from_secs(2);
 
 /// A shell command at a terminal, in which `$SG` is the tool.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     keys: ChildStdin,
     screen: ChildStdout,
@@ -23,7 +23,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open(server: &NatsServer, line: &str) -> Self {
+    pub(crate) fn open(server: &NatsServer, line: &str) -> Self {
         let mut command = Command::new("script");
         command.args(["-q", "-e", "-c", line, "/dev/null"]);
         for (name, value) in tool_on(server, &[]).as_std().get_envs() {
@@ -40,7 +40,7 @@ impl Terminal {
     }
 
     /// Waits until the screen has shown that.
-    async fn until(&mut self, text: &str) {
+    pub(crate) async fn until(&mut self, text: &str) {
         let reading = async {
             let mut buffer = [0; 4096];
             while !self.seen.contains(text) {
@@ -53,13 +53,13 @@ impl Terminal {
         assert!(shown.is_ok(), "never showed {text:?}: {}", self.seen);
     }
 
-    async fn press(&mut self, keys: &str) {
+    pub(crate) async fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).await.unwrap();
         self.keys.flush().await.unwrap();
     }
 
     /// The exit code, and all that was shown.
-    async fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
         let mut buffer = [0; 4096];
         let reading = async {
             // The other end of a terminal that is gone reads as an error.

@@ -1,4 +1,4 @@
-//! What this process is told by signals while it waits for a slot, or for its command.
+//! What this process is told by signals while it works.
 
 use std::io;
 
