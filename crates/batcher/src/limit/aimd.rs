@@ -18,10 +18,11 @@ const STEP: Duration = Duration::from_secs(1);
 /// Pure and sync: it reads no clock. Until something is throttled there is no level, and nothing is limited.
 ///
 /// - **Decrease**, at most once in max(`retry_after`, 1 s): to 0.9 × min(level, g), where g is the cost acknowledged
-///   per second over the last max(1 s, 2 × `retry_after`). So a store that lost half of what it could do is matched
-///   in one or two steps.
-/// - **Increase**, for each second without throttling: by 1 % while the level is below the one that was throttled
-///   last, then by 1 %, 2 %, 4 % and so on, until the limit is reached and the level is forgotten.
+///   per second over the last max(1 s, 2 × `retry_after`), but no less than half of the best second of the last minute.
+///   So a store that lost half of what it could do is matched in one or two steps, and one that was away for a while
+///   is not taken for one that can do nothing. Before there is a second to look back on, g says nothing.
+/// - **Increase**, for each second without throttling: by a quarter of the way to the level that was throttled last,
+///   and 1 % at least; from there on by 1 %, 2 %, 4 % and so on, until the limit is reached and the level is forgotten.
 /// - Never below one average operation a second, and never above the limit.
 #[derive(Clone, Debug)]
 pub struct Aimd {
@@ -81,9 +82,17 @@ impl Aimd {
         }
         let limit = limit.map_or(f64::INFINITY, |limit| limit.units() as f64);
         let level = self.level.unwrap_or(limit).min(limit);
-        let seen = self.acknowledged_rate(now, STEP.max(retry_after * 2));
-        self.knee = level.min(seen * 1.25).max(self.floor());
-        self.level = Some((0.9 * level.min(seen)).max(self.floor()));
+        let window = STEP.max(retry_after * 2);
+        let seen = self.acknowledged_rate(now, window);
+        let young = self.operations == 0 || now.saturating_duration_since(self.born) < STEP;
+        if young && level.is_infinite() {
+            return false;
+        }
+        let believed = if young && level.is_finite() { level } else { level.min(seen) };
+        let least = level.min(self.best_second()) / 2.0;
+        // Without a limit nothing says how far too much it was.
+        self.knee = if level.is_finite() { level } else { 8.0 * seen };
+        self.level = Some((0.9 * believed).max(least).max(self.floor()));
         self.cut_at = Some(now);
         true
     }
@@ -94,11 +103,13 @@ impl Aimd {
         let limit = limit.map_or(f64::INFINITY, |limit| limit.units() as f64);
         while now.saturating_duration_since(self.grown_to) >= STEP {
             self.grown_to += STEP;
-            let percent = if level < self.knee { 1 } else { 1_u32 << self.beyond.min(6) };
-            if level >= self.knee {
+            let hundredth = level.max(self.floor()) / 100.0;
+            if level < 0.99 * self.knee {
+                level += ((self.knee - level) / 4.0).max(hundredth);
+            } else {
+                level += hundredth * f64::from(1_u32 << self.beyond.min(6));
                 self.beyond += 1;
             }
-            level = (level * (1.0 + f64::from(percent) / 100.0)).max(level + self.floor() / 100.0);
             // Without a limit it is forgotten once it is far from what is used.
             let far =
                 limit.is_infinite() && level > 64.0 * self.acknowledged_rate(now, MEMORY).max(self.floor());
@@ -108,7 +119,7 @@ impl Aimd {
             }
         }
         self.level = Some(level);
-        Some(Rate::per_second(level.max(1.0) as u64))
+        Some(Rate::per_second(level.max(1.0).min(limit) as u64))
     }
 
     /// When the level grows next; none: there is no level.
@@ -118,6 +129,20 @@ impl Aimd {
 
     fn floor(&self) -> f64 {
         if self.operations == 0 { 1.0 } else { (self.cost as f64 / self.operations as f64).max(1.0) }
+    }
+
+    /// The most cost in any second that is remembered.
+    fn best_second(&self) -> f64 {
+        let (mut best, mut sum, mut first) = (0, 0, 0);
+        for (at, cost) in &self.acknowledged {
+            sum += cost;
+            while at.saturating_duration_since(self.acknowledged[first].0) >= STEP {
+                sum -= self.acknowledged[first].1;
+                first += 1;
+            }
+            best = best.max(sum);
+        }
+        best as f64
     }
 
     /// Cost per second over that time, or over the time since the first, but for a tenth of a second at least.
@@ -178,7 +203,7 @@ mod tests {
             last = rate.units();
             seconds += 1;
         }
-        assert!((25..60).contains(&seconds), "{seconds}");
+        assert!((5..40).contains(&seconds), "{seconds}");
         assert_eq!(aimd.next_step(), None);
     }
 
@@ -192,6 +217,25 @@ mod tests {
         }
         let rate = aimd.rate(at(start, 99_000), Some(Rate::per_second(1_000)));
         assert_eq!(rate, Some(Rate::per_second(50)));
+    }
+
+    #[test]
+    fn a_store_that_was_away_is_not_taken_for_one_that_can_do_nothing() {
+        let (mut aimd, now) = busy(Instant::now(), 1_000);
+        let limit = Some(Rate::per_second(1_000));
+        let back = at(now, 5_000);
+        assert!(aimd.throttled(back, Duration::from_millis(100), limit));
+        assert_eq!(aimd.rate(back, limit), Some(Rate::per_second(500)));
+    }
+
+    #[test]
+    fn what_was_seen_for_a_moment_says_nothing() {
+        let start = Instant::now();
+        let mut aimd = Aimd::new(start);
+        aimd.acknowledge(start, 3, 3);
+        let limit = Some(Rate::per_second(3_000));
+        assert!(aimd.throttled(at(start, 5), Duration::from_millis(100), limit));
+        assert_eq!(aimd.rate(at(start, 5), limit), Some(Rate::per_second(2_700)));
     }
 
     #[test]

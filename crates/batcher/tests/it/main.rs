@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accept;
+mod aimd;
 mod bucket;
 mod defects;
 mod determinism;
