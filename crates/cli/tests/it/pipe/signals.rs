@@ -79,7 +79,8 @@ async fn what_was_not_read_is_left_to_the_next() {
     signal(&child, "TERM").await;
     let rest = until_says(&mut child, "no more is read").await;
     std::io::Write::write_all(&mut writer, b"three\n").unwrap();
-    assert_eq!(child.wait().await.unwrap().code(), Some(0), "{}", rest.await.unwrap());
+    let status = timeout(LONG, child.wait()).await.expect("it ends").unwrap();
+    assert_eq!(status.code(), Some(0), "{}", rest.await.unwrap());
     drop(writer);
     let mut left = String::new();
     std::io::Read::read_to_string(&mut reader, &mut left).unwrap();
