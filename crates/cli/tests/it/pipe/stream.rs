@@ -126,7 +126,7 @@ async fn one_item_that_is_refused_fails_no_other() {
 async fn take(connection: &Connection, name: &str, taken: &mut Vec<String>) {
     let stream = connection.jetstream().get_stream(name).await.unwrap();
     let state = stream.cached_info().state.clone();
-    for sequence in state.first_sequence..=state.last_sequence {
+    for sequence in state.first_sequence.max(1)..=state.last_sequence {
         let message = stream.get_raw_message(sequence).await.unwrap();
         taken.push(String::from_utf8(message.payload.to_vec()).unwrap());
     }
