@@ -172,13 +172,13 @@ impl Voice {
                 }
                 self.say(|| format!("{} has too much to do: trying again until it works", self.to));
             }
-            BatcherEvent::BatchEnded { done, .. } if *done > 0 => {
-                if self.refused.swap(false, Ordering::Relaxed) {
-                    if self.records() {
-                        info!(target: TARGET, to = self.to, "it works again");
-                    }
-                    self.say(|| format!("{} takes items again", self.to));
+            BatcherEvent::BatchEnded { done, .. }
+                if *done > 0 && self.refused.swap(false, Ordering::Relaxed) =>
+            {
+                if self.records() {
+                    info!(target: TARGET, to = self.to, "it works again");
                 }
+                self.say(|| format!("{} takes items again", self.to));
             }
             _ => {}
         }
