@@ -42,7 +42,8 @@ use crate::units::{PerSecond, Size};
 /// Without --key order is kept as long as nothing fails, with one batch at a time.
 ///
 /// Reading stops while --max-buffer is full. INT ends reading, settles what was read, and exits 130; TERM and HUP do
-/// the same and exit 0. A second signal abandons what is left, reports it, and exits 1.
+/// the same and exit 0. A second signal abandons what is left, reports it, and exits 1; what was on its way may have
+/// arrived.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Exit codes: 0 everything was delivered; 1 something was not, stderr says how much and where it is;

@@ -24,6 +24,17 @@ pub(crate) enum Target {
     },
 }
 
+impl Target {
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Nats { .. } => "the server",
+            Self::Stream { .. } => "the stream",
+            Self::Exec { .. } => "the command",
+        }
+    }
+}
+
 impl FromStr for Target {
     type Err = String;
 

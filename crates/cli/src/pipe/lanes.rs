@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_batcher::{
-    Batcher, BatcherBuilder, ConfigError, Fixed, Flush, Handler, Operation, Retry, Watcher,
+    Batcher, BatcherBuilder, BatcherEvent, ConfigError, Fixed, Flush, Handler, Operation, Retry, Watcher,
 };
 
 use super::args::PipeArgs;
 use super::halt::Trouble;
 use super::item::Item;
 use super::letters::Letters;
+use super::voice::Voice;
 
 /// The first pause before another attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -25,8 +26,10 @@ pub(super) struct Lanes {
 }
 
 /// A batcher without watchers. What waits is bounded by the bytes of all items, not here.
-pub(super) fn batcher(args: &PipeArgs) -> BatcherBuilder {
+pub(super) fn batcher(args: &PipeArgs, voice: &Arc<Voice>) -> BatcherBuilder {
+    let voice = Arc::clone(voice);
     let builder = Batcher::builder()
+        .observer(move |event: &BatcherEvent| voice.hear(event))
         .buffer(tokio::sync::Semaphore::MAX_PERMITS)
         // What stops now and then is no rate to be learnt.
         .adaptive(false)

@@ -70,7 +70,7 @@ impl Letters {
     pub(super) fn sink(&self) -> impl DeadLetterSink<Item, Trouble> + use<> {
         let sender = self.sender.clone();
         move |letter: DeadLetter<Item, Trouble>| {
-            let (attempts, why) = (letter.attempts(), why(letter.cause()));
+            let (attempts, why) = (letter.attempts(), why(letter.cause(), letter.attempts()));
             // No sink takes an item out of its batch.
             if let Some(item) = letter.into_payload() {
                 let _ = sender.send(Message::Letter { item, attempts, why });
@@ -113,9 +113,10 @@ impl Letters {
     }
 }
 
-fn why(cause: &OpError<Trouble>) -> String {
+fn why(cause: &OpError<Trouble>, attempts: u32) -> String {
     match cause {
         OpError::Failed(trouble) | OpError::Exhausted { last: trouble, .. } => trouble.to_string(),
+        OpError::ShutDown if attempts > 0 => "abandoned; it may have been delivered".to_owned(),
         OpError::ShutDown => "abandoned".to_owned(),
         other => other.to_string(),
     }

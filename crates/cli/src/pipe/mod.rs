@@ -72,7 +72,7 @@ async fn pipe(args: &PipeArgs, connect: &ConnectArgs, output: &OutputArgs) -> Re
     let begun = Instant::now();
     let token = CancellationToken::new();
     let refused = |error: sluicegate_batcher::ConfigError| CliError::new(Code::Usage, error.to_string());
-    let (batcher, _engine) = lanes::batcher(args).start(token.clone()).map_err(refused)?;
+    let (batcher, _engine) = lanes::batcher(args, &voice).start(token.clone()).map_err(refused)?;
     let lanes = Lanes::new(&batcher, &sink.handler, args, &letters).map_err(refused)?;
     let (source, stop) = Source::start().map_err(|error| internal("cannot read stdin", &error))?;
     let _following =

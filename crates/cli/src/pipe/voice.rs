@@ -2,12 +2,12 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
 use serde::Serialize;
-use sluicegate_batcher::Batcher;
+use sluicegate_batcher::{Batcher, BatcherEvent};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -40,6 +40,10 @@ pub(super) struct Voice {
     /// What the number of an item counts.
     noun: &'static str,
     told: AtomicU64,
+    /// Where items go.
+    to: &'static str,
+    /// It has too much to do.
+    refused: AtomicBool,
     /// An item that is kept in a file need not be shown.
     kept: bool,
 }
@@ -123,6 +127,8 @@ impl Voice {
             all: output.verbose > 0,
             noun: args.input.noun(),
             told: AtomicU64::new(0),
+            to: args.to.noun(),
+            refused: AtomicBool::new(false),
             kept: args.dead_letter.is_some(),
         }
     }
@@ -155,6 +161,27 @@ impl Voice {
             let shown = shown.map(|item| format!(": {item}")).unwrap_or_default();
             format!("{noun} {number} not delivered{tried}: {why}{shown}")
         });
+    }
+
+    /// Notes what the batcher does, where somebody may wonder.
+    pub(super) fn hear(&self, event: &BatcherEvent) {
+        match event {
+            BatcherEvent::Throttled { .. } if !self.refused.swap(true, Ordering::Relaxed) => {
+                if self.records() {
+                    warn!(target: TARGET, to = self.to, "told to try later, trying again until it works");
+                }
+                self.say(|| format!("{} has too much to do: trying again until it works", self.to));
+            }
+            BatcherEvent::BatchEnded { done, .. }
+                if *done > 0 && self.refused.swap(false, Ordering::Relaxed) =>
+            {
+                if self.records() {
+                    info!(target: TARGET, to = self.to, "it works again");
+                }
+                self.say(|| format!("{} takes items again", self.to));
+            }
+            _ => {}
+        }
     }
 
     /// Reading has ended before the input has.

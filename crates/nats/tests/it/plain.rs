@@ -75,3 +75,26 @@ async fn without_an_answer_it_is_unknown_what_became_of_them() {
     let error = published.unwrap_err();
     assert!(error.is_unknown(), "a connection that was lost may have lost it: {error}");
 }
+
+#[tokio::test]
+async fn what_another_connection_carried_the_rest_of_is_unknown() {
+    let server = NatsServer::shared().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let connection = connected(&proxy.url()).await;
+    proxy.set_one_way(Direction::ToServer, Fault::Hold);
+    // More than fits on the way: the last of them are handed over once there is another connection.
+    let many = vec![Bytes::from(vec![b'x'; 1_000]); 30_000];
+    let publishing = connection.publish_plain("plain.halves", many, Duration::from_secs(60));
+    let cutting = async {
+        let mut before = 0;
+        while before == 0 || proxy.held(Direction::ToServer) > before {
+            before = proxy.held(Direction::ToServer);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        proxy.reset();
+        proxy.set(Fault::Pass);
+    };
+    let (published, ()) = tokio::join!(publishing, cutting);
+    let error = published.unwrap_err();
+    assert!(error.is_unknown(), "{error}");
+}

@@ -63,6 +63,9 @@ async fn try_later_is_no_attempt() {
     let busy = "echo >> tries; [ $(wc -l < tries) -gt 3 ] || exit 75; cat > out";
     let told = script(folder.path(), &["--retries", "0"], busy, &numbers(5)).await;
     assert_eq!((told.code, read(folder.path(), "out")), (Some(0), numbers(5)), "{told:#?}");
+    for said in ["told to try later", "it works again"] {
+        assert_eq!(told.stderr.matches(said).count(), 1, "once: {told:#?}");
+    }
 }
 
 #[tokio::test]

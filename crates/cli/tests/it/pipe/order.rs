@@ -6,7 +6,8 @@ use super::{fed, spawn_in};
 
 const KEYS: u64 = 20;
 
-fn keyed(count: u64) -> String {
+/// Items of many keys, numbered.
+pub(super) fn keyed(count: u64) -> String {
     (0..count).map(|n| format!("{{\"key\":{},\"n\":{n}}}\n", n % KEYS)).collect()
 }
 

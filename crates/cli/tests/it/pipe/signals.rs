@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::time::{sleep, timeout};
 
-use super::{LONG, items, numbers, spawn, spawn_in, summary};
+use super::{LONG, items, numbers, pipe, spawn, spawn_in, summary};
 use crate::tool::{Ended, ended, signal, until_says};
 
 async fn ended_soon(child: Child) -> Ended {
@@ -23,7 +23,7 @@ async fn until_exists(file: &Path) {
     timeout(LONG, there).await.unwrap_or_else(|_| panic!("{} never came", file.display()));
 }
 
-/// With items that it has read, and that nobody has written yet.
+/// With an item delivered, and its input still open.
 async fn holding(flags: &[&str]) -> (Child, ChildStdin) {
     let (mut child, mut stdin) = spawn(&[&["--max-items", "1", "--linger", "1h"], flags].concat());
     stdin.write_all(b"one\n").await.unwrap();
@@ -79,7 +79,8 @@ async fn what_was_not_read_is_left_to_the_next() {
     signal(&child, "TERM").await;
     let rest = until_says(&mut child, "no more is read").await;
     std::io::Write::write_all(&mut writer, b"three\n").unwrap();
-    assert_eq!(child.wait().await.unwrap().code(), Some(0), "{}", rest.await.unwrap());
+    let status = timeout(LONG, child.wait()).await.expect("it ends").unwrap();
+    assert_eq!(status.code(), Some(0), "{}", rest.await.unwrap());
     drop(writer);
     let mut left = String::new();
     std::io::Read::read_to_string(&mut reader, &mut left).unwrap();
@@ -184,14 +185,7 @@ async fn who_waits_for_room_is_heard_too() {
 }
 
 #[tokio::test]
-async fn everything_is_written_before_it_ends() {
-    let (child, mut stdin) = spawn(&["--linger", "1h", "--json"]);
-    let input = numbers(100);
-    stdin.write_all(input.as_bytes()).await.unwrap();
-    let told = {
-        // It has read everything once it says how much waits.
-        drop(stdin);
-        ended_soon(child).await
-    };
+async fn the_end_of_the_input_waits_for_no_company() {
+    let told = pipe(&["--linger", "1h"], numbers(100)).await;
     assert_eq!((told.code, items(&told).len()), (Some(0), 100), "{told:#?}");
 }

@@ -1,6 +1,7 @@
 //! Arrays on stdout.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
@@ -129,17 +130,13 @@ async fn a_slow_reader_stops_reading_and_loses_nothing() {
     let line = format!("{}\n", "x".repeat(100));
     // More than the buffer, the pipes on both sides, and the chunks on their way can hold.
     let count = 40_000;
-    let feeding = tokio::spawn(async move {
+    let mut feeding = tokio::spawn(async move {
         for _ in 0..count {
             stdin.write_all(line.as_bytes()).await.unwrap();
         }
     });
-    let blocked = timeout(std::time::Duration::from_secs(2), async {
-        while !feeding.is_finished() {
-            tokio::task::yield_now().await
-        }
-    });
-    assert!(blocked.await.is_err(), "nobody reads stdout, and still everything was read");
+    let blocked = timeout(Duration::from_secs(2), &mut feeding).await;
+    assert!(blocked.is_err(), "nobody reads stdout, and still everything was read");
     let mut all = String::new();
     timeout(LONG, stdout.read_to_string(&mut all)).await.expect("it ends").unwrap();
     let told = ended(child).await;

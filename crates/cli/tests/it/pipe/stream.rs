@@ -8,7 +8,7 @@ use sluicegate_testkit::server::NatsServer;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
-use super::order::assert_in_order;
+use super::order::{assert_in_order, keyed};
 use super::{LONG, connection, fed, numbers, spawn_in, spawn_on, start, summary};
 use crate::tool::{ended, tool, until_says};
 
@@ -122,45 +122,56 @@ async fn one_item_that_is_refused_fails_no_other() {
     assert_eq!(std::fs::read_to_string(folder.path().join("left")).unwrap(), format!("{long}\n"));
 }
 
+/// Takes everything out of the stream, in order.
+async fn take(connection: &Connection, name: &str, taken: &mut Vec<String>) {
+    let stream = connection.jetstream().get_stream(name).await.unwrap();
+    let state = stream.cached_info().state.clone();
+    for sequence in state.first_sequence.max(1)..=state.last_sequence {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        taken.push(String::from_utf8(message.payload.to_vec()).unwrap());
+    }
+    let taken = json!({ "seq": state.last_sequence + 1 });
+    let _: Value = connection.api(&format!("STREAM.PURGE.{name}"), &taken, TIMEOUT).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_full_stream_is_waited_for() {
     let server = NatsServer::shared().await.unwrap();
     let connection = connection(server).await;
     make(&connection, "PIPE_FULL", json!({ "max_msgs": 5, "discard": "new" })).await;
     let flags = ["--to", "stream:PIPE_FULL", "--retries", "0", "--retry-max", "200ms", "--json"];
-    let (child, mut stdin) = spawn_on(server, &flags);
-    stdin.write_all(numbers(12).as_bytes()).await.unwrap();
-    drop(stdin);
-    let mut told = tokio::spawn(ended(child));
+    let told = tokio::spawn(fed(spawn_on(server, &flags), numbers(12)));
     let mut taken = Vec::new();
     while taken.len() < 10 {
         until_count(&connection, "PIPE_FULL", 5).await;
         assert!(!told.is_finished(), "it waits");
-        let stream = connection.jetstream().get_stream("PIPE_FULL").await.unwrap();
-        let (first, last) = {
-            let state = stream.cached_info().state.clone();
-            (state.first_sequence, state.last_sequence)
-        };
-        for sequence in first..=last {
-            let message = stream.get_raw_message(sequence).await.unwrap();
-            taken.push(String::from_utf8(message.payload.to_vec()).unwrap());
-        }
-        let _: Value = connection.api("STREAM.PURGE.PIPE_FULL", &(), TIMEOUT).await.unwrap();
+        take(&connection, "PIPE_FULL", &mut taken).await;
     }
-    let told = timeout(LONG, &mut told).await.unwrap().unwrap();
+    let told = told.await.unwrap();
     assert_eq!(told.code, Some(0), "{told:#?}");
-    taken.extend({
-        let stream = connection.jetstream().get_stream("PIPE_FULL").await.unwrap();
-        let state = stream.cached_info().state.clone();
-        let mut last = Vec::new();
-        for sequence in state.first_sequence..=state.last_sequence {
-            let message = stream.get_raw_message(sequence).await.unwrap();
-            last.push(String::from_utf8(message.payload.to_vec()).unwrap());
-        }
-        last
-    });
+    assert!(told.stderr.contains("told to try later"), "{told:#?}");
+    take(&connection, "PIPE_FULL", &mut taken).await;
     taken.sort_by_key(|n| n.parse::<u64>().unwrap());
     assert!(taken.into_iter().eq((1..=12).map(|n: u64| n.to_string())));
+}
+
+#[tokio::test]
+async fn keys_stay_in_order_while_the_stream_is_full_now_and_then() {
+    let server = NatsServer::shared().await.unwrap();
+    let connection = connection(server).await;
+    make(&connection, "PIPE_KEYFULL", json!({ "max_msgs": 30, "discard": "new" })).await;
+    let flags =
+        ["--to", "stream:PIPE_KEYFULL", "--key", "json:/key", "--concurrency", "2", "--retry-max", "100ms"];
+    let told = tokio::spawn(fed(spawn_on(server, &flags), keyed(1_000)));
+    let mut taken = Vec::new();
+    while !told.is_finished() {
+        take(&connection, "PIPE_KEYFULL", &mut taken).await;
+    }
+    let told = told.await.unwrap();
+    assert_eq!(told.code, Some(0), "{told:#?}");
+    assert!(told.stderr.contains("told to try later"), "it was full: {told:#?}");
+    take(&connection, "PIPE_KEYFULL", &mut taken).await;
+    assert_in_order(taken.iter().map(String::as_str), 1_000);
 }
 
 #[tokio::test]
