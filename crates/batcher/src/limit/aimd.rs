@@ -22,7 +22,8 @@ const STEP: Duration = Duration::from_secs(1);
 ///   So a store that lost half of what it could do is matched in one or two steps, and one that was away for a while
 ///   is not taken for one that can do nothing. Before there is a second to look back on, g says nothing.
 /// - **Increase**, for each second without throttling: by a quarter of the way to the level that was throttled last,
-///   and 1 % at least; from there on by 1 %, 2 %, 4 % and so on, until the limit is reached and the level is forgotten.
+///   and 1 % at least; from there on by 1 %, 2 %, 4 % and so on up to 64 %, until the limit is reached and the level is
+///   forgotten.
 /// - Never below one average operation a second, and never above the limit.
 #[derive(Clone, Debug)]
 pub struct Aimd {
