@@ -7,6 +7,7 @@ mod backoff;
 mod batch;
 mod board;
 mod campaign;
+mod capacity;
 mod config;
 mod error;
 mod event;
@@ -33,6 +34,7 @@ pub use adaptive::{
 };
 pub use admin::{Change, Filter, GovernorAdmin, GovernorSummary, GovernorView, GovernorWatch, Warning};
 pub use campaign::CampaignPool;
+pub use capacity::{CapacityAdmin, CapacityConfig, Units};
 pub use config::{Force, GovernorConfig, PoolOptions, Wire};
 pub use event::{GovernorEvent, HintSource, HintState};
 pub use governor::{

@@ -113,7 +113,10 @@ impl<'a> Making<'a> {
     ) -> Result<Self, LeaseError> {
         (protocol.check)(config, &version(connection))?;
         let stream = Stream::new(connection, (protocol.stream)(&config.name), options.request_timeout);
-        let wanted = (protocol.fresh)(config, seed(connection), &incarnation());
+        let mut wanted = (protocol.fresh)(config, seed(connection), &incarnation());
+        if let Some(units) = config.units {
+            wanted.set_units(units);
+        }
         Ok(Self { protocol, config, stream, wanted })
     }
 
@@ -123,11 +126,14 @@ impl<'a> Making<'a> {
         named.extend(self.config.subject.as_ref().map(|_| "subjects"));
         named.extend(self.config.replicas.map(|_| "num_replicas"));
         let mut terms = self.wanted.only(&named);
+        let mut described = StoredConfig::default();
         if (self.protocol.ttl)(stored) != Some(self.config.ttl) {
-            let mut ttl = StoredConfig::default();
-            (self.protocol.set_ttl)(&mut ttl, self.config.ttl);
-            terms.extend(ttl.only(&[self.protocol.ttl_field]));
+            (self.protocol.set_ttl)(&mut described, self.config.ttl);
         }
+        if let Some(units) = self.config.units.filter(|units| stored.units() != Some(*units)) {
+            described.set_units(units);
+        }
+        terms.extend(described.only(&[self.protocol.ttl_field]));
         stored.differences(&terms)
     }
 
@@ -188,6 +194,9 @@ impl<'a> Making<'a> {
         }
         if (self.protocol.ttl)(stored) != Some(self.config.ttl) {
             (self.protocol.set_ttl)(stored, self.config.ttl);
+        }
+        if let Some(units) = self.config.units {
+            stored.set_units(units);
         }
         if let Some(replicas) = self.config.replicas {
             stored.set_replicas(replicas);

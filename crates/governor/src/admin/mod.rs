@@ -22,7 +22,7 @@ use crate::handle::Handle;
 use crate::protocol::{self, Protocol};
 use crate::stream::Stream;
 use crate::wire::{StoredConfig, StreamInfo};
-use crate::{Force, GovernorConfig, GovernorName, PoolOptions, Wire, make};
+use crate::{Force, GovernorConfig, GovernorName, PoolOptions, Units, Wire, make};
 
 /// One governor, for those who look after it: of either wire, found by its name, also if it is in such a state that
 /// no worker could use it.
@@ -301,6 +301,20 @@ impl GovernorAdmin {
         self.manager().set_ttl(ttl).await?;
         self.look_at_repair().await;
         Ok(())
+    }
+
+    /// What its leases are worth, if it is a capacity, as it was last seen.
+    pub(crate) fn units(&self) -> Option<Units> {
+        self.seen().config.units()
+    }
+
+    /// Sets what its leases are worth, and how many there are, in one change.
+    pub(crate) async fn set_units(&self, units: Units) -> Result<(), LeaseError> {
+        let change = |config: &mut StoredConfig| {
+            config.set_units(units);
+            config.set_limit(units.leases());
+        };
+        self.change(change).await
     }
 
     /// Sets the number of copies in the cluster, 1 to 5.

@@ -5,7 +5,7 @@ use sluicegate_core::HeldLease;
 use super::warning::{Warning, seeded, warnings};
 use crate::protocol::Protocol;
 use crate::wire::StreamInfo;
-use crate::{GovernorName, Wire};
+use crate::{GovernorName, Units, Wire};
 
 /// A governor as it is in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct GovernorSummary {
     pub last_active: Option<SystemTime>,
     /// Age of the oldest lease, or, where leases are renewed, time since the renewal that is longest ago.
     pub oldest: Option<Duration>,
+    /// What its leases are worth, if it is a capacity.
+    pub units: Option<Units>,
     /// What is wrong with it.
     pub warnings: Vec<Warning>,
 }
@@ -111,6 +113,7 @@ impl GovernorSummary {
             active: Some(info.state.messages),
             last_active: info.last_active().map(SystemTime::from),
             oldest: info.age_of_first(),
+            units: info.config.units(),
             warnings: warnings(protocol.wire, info),
         }
     }
@@ -128,6 +131,7 @@ impl GovernorSummary {
             active: None,
             last_active: None,
             oldest: None,
+            units: None,
             warnings: vec![Warning::Unreachable(why)],
         }
     }

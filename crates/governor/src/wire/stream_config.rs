@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sluicegate_core::HumanDuration;
 
-use crate::GovernorConfig;
+use crate::{GovernorConfig, Units};
 
 /// Metadata: what made the stream (`governor` or `leases`).
 const KIND: &str = "sluicegate.kind";
@@ -14,6 +14,9 @@ const KIND: &str = "sluicegate.kind";
 pub(crate) const INCARNATION: &str = "sluicegate.incarnation";
 /// Metadata of native governors: the time to live of a lease.
 pub(crate) const TTL: &str = "sluicegate.ttl";
+/// Of a capacity: how many units a second all leases together are worth, as asked for, and how many one is.
+const TOTAL: &str = "sluicegate.total";
+const FACTOR: &str = "sluicegate.factor";
 
 /// The longest time for which a server remembers message ids unless it is told otherwise.
 const LONGEST_WINDOW: Duration = Duration::from_secs(120);
@@ -99,6 +102,18 @@ impl StoredConfig {
         if let Some(metadata) = metadata.as_object_mut() {
             metadata.insert(key.to_owned(), value.into());
         }
+    }
+
+    /// What the leases are worth, if they are parts of a capacity.
+    pub(crate) fn units(&self) -> Option<Units> {
+        let number = |key| self.metadata(key)?.parse().ok();
+        Units::try_new(number(TOTAL)?, number(FACTOR)?).ok()
+    }
+
+    pub(crate) fn set_units(&mut self, units: Units) {
+        self.set_metadata(KIND, "capacity");
+        self.set_metadata(TOTAL, &units.total().to_string());
+        self.set_metadata(FACTOR, &units.factor().to_string());
     }
 
     pub(crate) fn set_limit(&mut self, limit: NonZeroU32) {
@@ -211,6 +226,7 @@ impl fmt::Display for Differences {
 /// The field's name in a governor's words.
 fn label<'a>(field: &'a str, want: &Value) -> &'a str {
     match field {
+        "metadata" if want.get(FACTOR).is_some() => "total/factor",
         "metadata" if want.get(TTL).is_some() => "ttl",
         "max_msgs" => "limit",
         "max_age" => "ttl",
@@ -235,6 +251,10 @@ impl fmt::Display for Shown<'_> {
             ("subjects", Value::Array(subjects)) => {
                 let subjects: Vec<&str> = subjects.iter().filter_map(Value::as_str).collect();
                 f.write_str(&subjects.join(" "))
+            }
+            ("metadata", Value::Object(map)) if map.contains_key(FACTOR) => {
+                let text = |key| map.get(key).and_then(Value::as_str).unwrap_or("not set");
+                write!(f, "{}/{}", text(TOTAL), text(FACTOR))
             }
             ("metadata", Value::Object(map)) => {
                 f.write_str(map.get(TTL).and_then(Value::as_str).unwrap_or("not set"))

@@ -4,6 +4,7 @@ mod adaptive;
 mod admin;
 mod advisories;
 mod alternate;
+mod capacity;
 mod choria;
 mod contract;
 mod counting;
