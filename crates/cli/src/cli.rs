@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluicegate_nats::ConnectArgs;
 
+use crate::capacity::CapacityArgs;
 use crate::governor::GovernorArgs;
 use crate::output::Format;
 use crate::pipe::PipeArgs;
@@ -76,6 +77,7 @@ pub(crate) enum Command {
     /// The main job, from end to end, with checks measured at the store [impact: none in memory, rw on a server]
     Demo(DemoArgs),
     Governor(GovernorArgs),
+    Capacity(CapacityArgs),
     Pipe(PipeArgs),
 }
 

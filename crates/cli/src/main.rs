@@ -6,6 +6,7 @@
     allow(dead_code, reason = "only the demo's server fails in some of these ways")
 )]
 
+mod capacity;
 mod cli;
 mod code;
 mod color;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Demo(args) => demo::run(args, &cli.connect, &cli.output).map(|()| 0),
         Command::Governor(args) => governor::run(args, &cli.connect, &cli.output),
+        Command::Capacity(args) => capacity::run(args, &cli.connect, &cli.output).map(|()| 0),
         Command::Pipe(args) => pipe::run(args, &cli.connect, &cli.output),
     };
     match outcome {

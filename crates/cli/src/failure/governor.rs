@@ -53,7 +53,7 @@ pub(crate) fn governor(name: &str, what: &str, error: &LeaseError) -> CliError {
 }
 
 /// The error without the name of its kind, which the code says.
-fn context(error: &LeaseError) -> String {
+pub(crate) fn context(error: &LeaseError) -> String {
     let text = error.to_string();
     let prefix = format!("{}: ", error.kind());
     text.strip_prefix(&prefix).unwrap_or(&text).to_owned()

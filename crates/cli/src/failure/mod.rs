@@ -13,7 +13,7 @@ use sluicegate_nats::{
 };
 use sluicegate_streaming_client::{ErrorKind as StreamErrorKind, PublishError, StreamError};
 
-pub(crate) use self::governor::governor;
+pub(crate) use self::governor::{context, governor};
 use crate::code::Code;
 use crate::error::CliError;
 

@@ -14,6 +14,7 @@ use tokio::runtime::Builder;
 
 pub(crate) use self::args::GovernorArgs;
 use self::args::GovernorCommand;
+pub(crate) use self::documents::ttl;
 use crate::Failure;
 use crate::cli::OutputArgs;
 use crate::code::Code;
@@ -28,7 +29,7 @@ const FLUSHING: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &GovernorArgs, connect: &ConnectArgs, output: &OutputArgs) -> Result<u8, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(Code::Internal, format!("no runtime: {error}")))?;
-    let cx = Cx { connect, output };
+    let cx = Cx { group: "governor", connect, output };
     let done = |outcome: Result<(), Failure>| outcome.map(|()| 0);
     let outcome = runtime.block_on(async {
         match &args.command {
@@ -53,13 +54,15 @@ pub(crate) fn run(args: &GovernorArgs, connect: &ConnectArgs, output: &OutputArg
 /// What every verb needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cx<'a> {
+    /// Which group of verbs: a part of the connection's name.
+    pub(crate) group: &'static str,
     pub(crate) connect: &'a ConnectArgs,
     pub(crate) output: &'a OutputArgs,
 }
 
 impl Cx<'_> {
-    async fn connection(&self, verb: &str) -> Result<Connection, CliError> {
-        session::connect(self.connect, self.output, &format!("governor-{verb}")).await
+    pub(crate) async fn connection(&self, verb: &str) -> Result<Connection, CliError> {
+        session::connect(self.connect, self.output, &format!("{}-{verb}", self.group)).await
     }
 
     /// The governor of that name, on whichever wire.
@@ -69,17 +72,17 @@ impl Cx<'_> {
     }
 
     /// Sees to it that what the governor's holders and waiters are told leaves this process before it ends.
-    async fn flush(&self, governor: &GovernorAdmin) {
+    pub(crate) async fn flush(&self, governor: &GovernorAdmin) {
         // They find out by themselves, later.
         let _ = governor.connection().drain(FLUSHING).await;
     }
 
-    fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.output.format()
     }
 
     /// Says something beside the result.
-    fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if !self.output.quiet {
             note(&output::escape(text));
         }

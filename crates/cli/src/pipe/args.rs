@@ -53,6 +53,7 @@ use crate::units::{PerSecond, Size};
 Examples:
   seq 1e5 | sluicegate pipe --to stream:EVENTS --linger 20ms
   tail -F app.log | sluicegate pipe --to nats:logs.app --rate 1000/s
+  sluicegate pipe --to exec:./load --capacity store < rows.txt      with others, within 10,000/s together
   sluicegate pipe --input ndjson --key json:/user/id --to stream:USERS/users.in < users.ndjson
   sluicegate pipe --to \"exec:curl -sSf --data-binary @- https://example.org/bulk\" --dead-letter failed.txt < items.txt
   sluicegate pipe --to \"exec:sh -c 'gzip >> items.gz'\" < failed.txt      a dead-letter file can be fed again"
@@ -77,10 +78,13 @@ pub(crate) struct PipeArgs {
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) concurrency: NonZeroUsize,
     /// Most cost a second, in any second; a burst has at most what --linger gives (10ms to 100ms). Also N/m, N/h.
-    #[arg(long, value_name = "N/s")]
+    #[arg(long, value_name = "N/s", group = "limit")]
     pub(crate) rate: Option<PerSecond>,
+    /// A rate that is shared with other processes: `sluicegate capacity add NAME` makes one. Needs a server.
+    #[arg(long, value_name = "NAME", group = "limit")]
+    pub(crate) capacity: Option<String>,
     /// What an item costs of the rate: a number, `bytes`, or json:/POINTER to a number in it [default: 1]
-    #[arg(long, value_name = "COST", requires = "rate")]
+    #[arg(long, value_name = "COST", requires = "limit")]
     pub(crate) cost: Option<Cost>,
     /// Keeps the order of items for which that is the same: json:/POINTER into the item.
     #[arg(long, value_name = "json:/POINTER")]
@@ -146,7 +150,7 @@ impl PipeArgs {
             return wrong("--msg-id works with --to stream:NAME only".to_owned(), "leave --msg-id away");
         }
         if self.cost == Some(Cost::Each(0)) {
-            return wrong("--cost 0 needs no rate".to_owned(), "leave --rate and --cost away");
+            return wrong("--cost 0 needs no rate".to_owned(), "leave --rate, --capacity and --cost away");
         }
         Ok(())
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_batcher::{
-    Batcher, BatcherBuilder, BatcherEvent, ConfigError, Fixed, Flush, Handler, Operation, Retry, Watcher,
+    Batcher, BatcherBuilder, BatcherEvent, ConfigError, Fixed, Flush, Handler, Operation, Retry,
+    SharedCapacity, Watcher,
 };
 
 use super::args::PipeArgs;
@@ -26,7 +27,7 @@ pub(super) struct Lanes {
 }
 
 /// A batcher without watchers. What waits is bounded by the bytes of all items, not here.
-pub(super) fn batcher(args: &PipeArgs, voice: &Arc<Voice>) -> BatcherBuilder {
+pub(super) fn batcher(args: &PipeArgs, shared: Option<SharedCapacity>, voice: &Arc<Voice>) -> BatcherBuilder {
     let voice = Arc::clone(voice);
     let builder = Batcher::builder()
         .observer(move |event: &BatcherEvent| voice.hear(event))
@@ -35,9 +36,10 @@ pub(super) fn batcher(args: &PipeArgs, voice: &Arc<Voice>) -> BatcherBuilder {
         .adaptive(false)
         .max_operation_time(Duration::MAX)
         .slice(Duration::from(args.linger).clamp(SLICES.0, SLICES.1));
-    match args.rate {
-        Some(rate) => builder.capacity(Fixed::per_second(rate.0)),
-        None => builder,
+    match (shared, args.rate) {
+        (Some(shared), _) => builder.capacity(shared),
+        (None, Some(rate)) => builder.capacity(Fixed::per_second(rate.0)),
+        (None, None) => builder,
     }
 }
 

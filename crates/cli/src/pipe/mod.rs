@@ -9,6 +9,7 @@ mod item;
 mod lanes;
 mod letters;
 mod pump;
+mod shared;
 mod sink;
 mod source;
 mod split;
@@ -69,10 +70,21 @@ async fn pipe(args: &PipeArgs, connect: &ConnectArgs, output: &OutputArgs) -> Re
         signal = signals.next_end() => return Err(early(signal).into()),
         sink = Sink::open(args, connect, output, &halt) => sink?,
     };
+    let (shared, leasing) = match &args.capacity {
+        Some(name) => {
+            let bound = tokio::select! {
+                biased;
+                signal = signals.next_end() => return Err(early(signal).into()),
+                bound = shared::bind(name, connect, output) => bound?,
+            };
+            (Some(bound.0), Some(bound.1))
+        }
+        None => (None, None),
+    };
     let begun = Instant::now();
     let token = CancellationToken::new();
     let refused = |error: sluicegate_batcher::ConfigError| CliError::new(Code::Usage, error.to_string());
-    let (batcher, _engine) = lanes::batcher(args, &voice).start(token.clone()).map_err(refused)?;
+    let (batcher, _engine) = lanes::batcher(args, shared, &voice).start(token.clone()).map_err(refused)?;
     let lanes = Lanes::new(&batcher, &sink.handler, args, &letters).map_err(refused)?;
     let (source, stop) = Source::start().map_err(|error| internal("cannot read stdin", &error))?;
     let _following =
@@ -119,6 +131,10 @@ async fn pipe(args: &PipeArgs, connect: &ConnectArgs, output: &OutputArgs) -> Re
     summary.dead_lettered = undelivered.written;
     summary.duplicates = sink.duplicates.as_ref().map(|duplicates| duplicates.load(Ordering::Relaxed));
     sink.close().await;
+    if let Some(connection) = leasing {
+        // Leases were given back; what others are told of that is to leave, too.
+        let _ = connection.drain(ABANDONING).await;
+    }
     if !halt.is_silent() {
         voice.summary(&summary);
     }

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "demo")]
 mod bad_input;
+mod capacity;
 mod governor;
 mod memory;
 mod pipe;

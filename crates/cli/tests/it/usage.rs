@@ -79,7 +79,8 @@ async fn help_is_as_it_was_looked_at() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     let verbs = ["", "add", "edit", "ls", "view", "run", "hold", "wait", "evict", "reset", "rm"];
     let governor = verbs.map(|verb| ["governor", verb]);
-    for path in governor.into_iter().chain([["pipe", ""]]) {
+    let capacity = ["", "add", "edit", "ls", "view", "reset", "rm"].map(|verb| ["capacity", verb]);
+    for path in governor.into_iter().chain(capacity).chain([["pipe", ""]]) {
         let [group, verb] = path;
         let words: Vec<&str> = path.into_iter().filter(|word| !word.is_empty()).collect();
         let args = [&words[..], &["--help"]].concat();

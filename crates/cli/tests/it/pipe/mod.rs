@@ -5,6 +5,7 @@ mod input;
 mod order;
 mod plain;
 mod rights;
+mod shared;
 mod signals;
 mod stdout;
 mod stream;
