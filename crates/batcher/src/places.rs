@@ -7,7 +7,7 @@ use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, TryAcquireError};
 pub(crate) struct Places {
     free: Semaphore,
     all: usize,
-    /// Taken again by what waits anew, after it had given its places away: paid back before anybody gets one.
+    /// Needed by what waits anew, after others had taken its places: paid back before anybody else gets one.
     owed: AtomicUsize,
 }
 
@@ -48,7 +48,9 @@ impl Places {
 
     /// What gave so many places away waits again.
     pub(crate) fn owe(&self, places: usize) {
-        self.owed.fetch_add(self.fit(places) as usize, Ordering::AcqRel);
+        let places = self.fit(places) as usize;
+        let taken = self.free.forget_permits(places);
+        self.owed.fetch_add(places - taken, Ordering::AcqRel);
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -73,13 +75,13 @@ mod tests {
     fn what_is_owed_is_paid_back_first() {
         let places = Places::new(3);
         places.try_take(3).unwrap().forget();
-        places.free(2);
-        places.owe(2);
         places.free(1);
-        assert_eq!(places.owed.load(Ordering::Relaxed), 1);
-        assert_eq!(places.free.available_permits(), 2);
-        places.free(2);
-        assert_eq!(places.free.available_permits(), 3);
+        places.owe(3);
+        assert_eq!((places.free.available_permits(), places.owed.load(Ordering::Relaxed)), (0, 2));
+        places.free(1);
+        assert_eq!((places.free.available_permits(), places.owed.load(Ordering::Relaxed)), (0, 1));
+        places.free(3);
+        assert_eq!((places.free.available_permits(), places.owed.load(Ordering::Relaxed)), (2, 0));
     }
 
     #[test]

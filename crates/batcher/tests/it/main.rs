@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accept;
+mod again;
 mod aimd;
 mod bucket;
 mod defects;
@@ -12,6 +13,7 @@ mod fault;
 mod flush;
 mod idle;
 mod lab;
+mod limits;
 mod outcome;
 mod rate;
 mod retry_order;
