@@ -25,6 +25,8 @@ pub(crate) async fn run(server: &str, pool: &str, name: &str, processes: u32) ->
     let of = NonZeroU32::new(processes - 1).ok_or("too few processes")?;
     let share = Share::Weighted { weight: NonZeroU32::MIN, of };
     let capacity = SharedCapacity::builder(pool, Holder::try_new(name)?).factor(FACTOR).share(share);
+    // The pool was made for this run.
+    let capacity = capacity.borrow(false).fresh(true);
 
     // When the budget of a batch was taken: what arrives is held against the rate of that moment.
     let taken: Arc<Mutex<HashMap<u64, u64>>> = Arc::default();

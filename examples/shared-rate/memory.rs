@@ -23,7 +23,8 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         let holder = Holder::try_new(format!("batcher {number}"))?;
         let capacity = SharedCapacity::builder(Arc::new(pool.handle()), holder).factor(UNITS);
         let share = Share::Weighted { weight: NonZeroU32::MIN, of: NonZeroU32::new(3).ok_or("nobody")? };
-        let capacity = capacity.share(share).build().await?;
+        // The pool is new: nothing has to run out first.
+        let capacity = capacity.share(share).borrow(false).fresh(true).build().await?;
         let (batcher, _engine) = Batcher::builder().capacity(capacity).start(CancellationToken::new())?;
         let count = Arc::new(AtomicU64::new(0));
         written.push(Arc::clone(&count));

@@ -2,6 +2,8 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use sluicegate_core::{LeaseError, LeaseErrorKind};
+
 use crate::Operation;
 
 /// An option that cannot be: which one, and what is wrong with it.
@@ -25,6 +27,13 @@ impl ConfigError {
     /// What is wrong with it, and what would do.
     pub fn problem(&self) -> &'static str {
         self.problem
+    }
+}
+
+/// `Invalid`, in the same words, with the [`ConfigError`] as its source.
+impl From<ConfigError> for LeaseError {
+    fn from(error: ConfigError) -> Self {
+        Self::new(LeaseErrorKind::Invalid, error.to_string()).with_source(error)
     }
 }
 

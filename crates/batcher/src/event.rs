@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sluicegate_core::{FencingToken, LeaseErrorKind, LeaseId, LossCause, Observer};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use crate::{DrainReport, Rate};
 
@@ -236,6 +237,40 @@ pub enum BatcherEvent {
         /// Why.
         cause: LossCause,
     },
+    /// A share is no longer ours: its deadline passed before it was renewed.
+    #[non_exhaustive]
+    LeaseExpired {
+        /// Which lease.
+        lease: LeaseId,
+    },
+    /// A borrowed share is offered to others.
+    #[non_exhaustive]
+    LeaseYielded {
+        /// Which lease.
+        lease: LeaseId,
+    },
+    /// The pool may have forgotten leases that others still count on: nothing is acquired until those have run out.
+    #[non_exhaustive]
+    LearningStarted {
+        /// Until then.
+        until: Instant,
+    },
+    /// What is asked of the pool has changed.
+    #[non_exhaustive]
+    TargetChanged {
+        /// Needed, in units per second, reserved units included.
+        wanted_units: u64,
+        /// Wanted of the pool, as far as it can give them.
+        wanted_leases: u32,
+    },
+    /// How many leases the pool has: at the start, and when it has been resized.
+    #[non_exhaustive]
+    PoolProvisioned {
+        /// So many.
+        leases: u32,
+        /// So many of them are new since the last time.
+        created: u32,
+    },
     /// More shares are wanted than the pool can give.
     #[non_exhaustive]
     PoolFull {
@@ -249,7 +284,7 @@ pub enum BatcherEvent {
     PoolError {
         /// What kind of failure.
         kind: LeaseErrorKind,
-        /// What was asked: `acquire`, `renew` or `release`.
+        /// What was asked: `describe`, `held`, `acquire`, `renew` or `release`.
         doing: &'static str,
     },
     /// Nothing new is accepted; what is there is being finished.

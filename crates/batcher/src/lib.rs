@@ -25,6 +25,7 @@ pub use batcher::Batcher;
 pub use builder::BatcherBuilder;
 pub use capacity::{
     Capacity, Driver, Fixed, Grant, LeasedShare, Rate, Share, SharedCapacity, SharedCapacityBuilder,
+    SharedCapacityHandle, leases_for_total,
 };
 pub use config::{BatcherConfig, Flush, OnFull, OnTimeout, ThrottleScope, WatcherConfig};
 pub use dead_letter::{DeadLetter, DeadLetterSink};

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::capacity::Departures;
 use crate::engine::Lane;
 use crate::event::Events;
 use crate::ledger::Reading;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) abort: CancellationToken,
     pub(crate) tracker: TaskTracker,
     pub(crate) batches_started: AtomicU64,
+    /// Batches that have their budget and have not started.
+    pub(crate) departures: Departures,
     pub(crate) batches_running: AtomicUsize,
     /// What the capacity allows, and what of that is made use of.
     pub(crate) rate: AtomicU64,
@@ -118,6 +121,7 @@ impl Shared {
             abort: CancellationToken::new(),
             tracker: TaskTracker::new(),
             batches_started: AtomicU64::new(0),
+            departures: Departures::default(),
             batches_running: AtomicUsize::new(0),
             rate: AtomicU64::new(0),
             effective: AtomicU64::new(0),

@@ -37,6 +37,8 @@ impl Process {
         let pool: Arc<dyn LeasePool> = Arc::new(NativePool::bind(&connection, "rate").await.unwrap());
         let holder = Holder::try_new(name).unwrap();
         let capacity = SharedCapacity::builder(pool, holder).factor(UNITS).share(share);
+        // The pool was made for this test.
+        let capacity = capacity.borrow(false).fresh(true);
         let capacity = capacity.build().await.unwrap();
         let batcher = Batcher::builder().capacity(capacity).slice(SLICE);
         let (batcher, engine) = batcher.start(CancellationToken::new()).unwrap();

@@ -2,8 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sluicegate_core::{FencingToken, LeaseId};
+use sluicegate_core::{FencingToken, Lease, LeaseId};
 use tokio::time::Instant;
+
+use super::SharedCapacity;
 
 /// Units of cost per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,27 +50,57 @@ pub struct LeasedShare {
     pub token: FencingToken,
 }
 
+impl LeasedShare {
+    /// That lease, worth so much, from then on until the guard before its deadline.
+    pub(super) fn of(lease: &Lease, rate: Rate, from: Instant) -> Self {
+        let deadline = lease.deadline();
+        let until = deadline - SharedCapacity::GUARD;
+        Self { rate, from, until, deadline, lease: lease.id(), token: lease.token() }
+    }
+}
+
 /// What may be spent: an immutable snapshot that is evaluated at the moment of spending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     reserved: Rate,
+    /// Before that instant less was reserved: so much.
+    rise: Option<(Instant, Rate)>,
     shares: Arc<[LeasedShare]>,
 }
 
 impl Grant {
     /// Without leased parts.
     pub fn reserved_only(rate: Rate) -> Self {
-        Self { reserved: rate, shares: Arc::new([]) }
+        Self { reserved: rate, rise: None, shares: Arc::new([]) }
     }
 
     /// With leased parts.
     pub fn new(reserved: Rate, shares: impl IntoIterator<Item = LeasedShare>) -> Self {
-        Self { reserved, shares: shares.into_iter().collect() }
+        Self { reserved, rise: None, shares: shares.into_iter().collect() }
     }
 
     /// The part that is this process's own.
     pub fn reserved(&self) -> Rate {
         self.reserved
+    }
+
+    /// From `now` on another rate is reserved. More of it earns nothing for the time before, whenever this is noticed.
+    pub(super) fn set_reserved(&mut self, rate: Rate, now: Instant) {
+        let before = self.reserved_at(now);
+        self.rise = (rate > before).then_some((now, before));
+        self.reserved = rate;
+    }
+
+    /// Other parts are leased now.
+    pub(super) fn set_shares(&mut self, shares: impl IntoIterator<Item = LeasedShare>) {
+        self.shares = shares.into_iter().collect();
+    }
+
+    fn reserved_at(&self, at: Instant) -> Rate {
+        match self.rise {
+            Some((since, before)) if at < since => before,
+            _ => self.reserved,
+        }
     }
 
     /// The leased parts.
@@ -84,7 +116,7 @@ impl Grant {
 
     /// The rate at that instant.
     pub fn rate_at(&self, at: Instant) -> Rate {
-        Rate(self.reserved.0.saturating_add(self.leased_at(at).0))
+        Rate(self.reserved_at(at).0.saturating_add(self.leased_at(at).0))
     }
 
     /// By when what is paid for at that instant has to have started: the earliest deadline of the parts that earn.
@@ -96,6 +128,6 @@ impl Grant {
     /// When the rate changes by itself, after that instant.
     pub fn next_edge(&self, after: Instant) -> Option<Instant> {
         let edges = self.shares.iter().flat_map(|share| [share.from, share.until]);
-        edges.filter(|edge| *edge > after).min()
+        edges.chain(self.rise.map(|(since, _)| since)).filter(|edge| *edge > after).min()
     }
 }

@@ -1,29 +1,13 @@
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluicegate_core::{Holder, LeaseError, LeaseErrorKind, LeasePool, Request};
+use sluicegate_core::{Holder, LeasePool};
 use tokio::sync::watch;
 
 use super::holdings::Holdings;
-use super::{Capacity, Driver, Grant, Rate};
-
-/// How much of the pool one process may hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Share {
-    /// As much as it needs and can get. Unfair: renewal lets the first one keep everything for as long as it is busy.
-    #[default]
-    Greedy,
-    /// At most `weight` parts of `of`, rounded up to whole leases, however idle the others are.
-    Weighted {
-        /// This process's parts.
-        weight: NonZeroU32,
-        /// All parts together.
-        of: NonZeroU32,
-    },
-}
+use super::terms::Inner;
+use super::{Capacity, Driver, Grant, Rate, SharedCapacityBuilder, SharedCapacityHandle};
 
 /// A rate that is shared with other processes by leasing parts of it from a [`LeasePool`]: no daemon, no election.
 ///
@@ -33,175 +17,101 @@ pub enum Share {
 /// before its deadline, and earns nothing from the moment it is known to be lost. When the pool cannot be reached,
 /// the leases run out and what is `reserved` remains.
 ///
-/// **Guarantee.** Let C = Σ reserved + k · factor over all processes that share a pool of k leases, s the slice, j
-/// the timer slack ([`Bucket::SLACK`](crate::Bucket::SLACK)) and b = factor · (s + j). If the pool never shows more
-/// than k unexpired leases, and clocks drift apart by less than 0.1 %, then for every window of length w the cost
-/// dispatched by all of them together is at most
+/// How much of the pool one process may hold while others want some too is what its [`Share`](crate::Share) says; what
+/// is above is borrowed, and offered back once in a time to live. The pool is asked once in a time to live what it is,
+/// as long as anything is held or wanted, so that a pool that others have resized is noticed. What may change
+/// otherwise, changes through the [`handle`](Self::handle).
+///
+/// # Guarantee
+///
+/// Let C = Σ reserved + k · factor over all processes that share a pool of k leases, s the slice, j the timer slack
+/// ([`Bucket::SLACK`](crate::Bucket::SLACK)) and b = factor · (s + j). Then at every instant the rates of all of them
+/// together are at most C, and for every window of length w the cost dispatched by all of them together is at most
 ///
 /// > C·w + k·b + Σ reserved·(s + j) + Σ max(0, c_max − burst)
 ///
 /// where the last term is what operations that cost more than their process's burst may add, once in the life of
-/// each process. *Proof:* the lemma of [`Bucket`](crate::Bucket) for each process; the balances at the start of the
-/// window add up to at most k·b and the reserved part; a new lease brings no balance, and one that goes takes its
-/// part of what was saved with it.
+/// each process. A clock that is fast by a thousandth adds a thousandth to what its process earns.
 ///
-/// A process that crashes leaves its part idle until its leases have expired.
+/// *Proof:* the lemma of [`Bucket`](crate::Bucket) for each process; the balances at the start of the window add up to
+/// at most k·b and the reserved part; a new lease brings no balance, and one that goes takes its part of what was
+/// saved with it. It is also checked on random schedules with crashes, freezes, partitions, late answers, drifting
+/// clocks, other sizes and pools that forget, and mutants of it are caught there.
+///
+/// It holds under these conditions:
+///
+/// - The pool never shows more than k unexpired leases (clause 1 of its contract). After k was made smaller, the
+///   larger one counts until processes have come down.
+/// - Clocks of pool and processes drift apart by less than 0.1 %, and the pool's does not jump forward by more than
+///   [`GUARD`](Self::GUARD) in all.
+/// - A handler passes on what it was given within its own time. One that was frozen before its start does not start
+///   (`StartedTooLate`); one that is frozen later can only be stopped by a datastore that checks the fencing tokens.
+/// - Whoever ends leases by authority (evicts, resets, lowers the time to live) knows that holders who cannot be told
+///   go on until their own deadline.
+/// - **A pool that forgets its leases shows it**: by another incarnation and a young age in what it says of itself,
+///   by a later epoch or a lower token of a lease, or by losing leases that their holders believe in. Then nobody
+///   acquires anything for one time to live, and the old owners run out meanwhile (`LearningStarted`). So does a
+///   process that begins at a pool younger than that, unless the pool is declared [`fresh`]. A pool that is kept in
+///   files and told apart by incarnations does all of this; one that is kept in memory, and comes back with the same
+///   name and age, cannot be noticed by those who hold nothing.
+///
+/// A process that crashes leaves its part idle until its leases have expired: for a time to live and 0.3 s at most.
+/// One that is cut off goes on with what is reserved once its leases have run out, and grows again when the pool is
+/// back.
+///
+/// # Pools that cannot renew
+///
+/// Leases run out and are asked for anew. In between there is a gap: the guard, the thousandth of the time to live by
+/// which a deadline is early, and what the pool takes to notice. Nothing is offered back, as it changes hands anyway.
+///
+/// # Requests
+///
+/// For each lease and time to live three renewals; one look for each process and time to live, and a second one while
+/// it waits for a full pool; two requests for a lease that changes hands, or is offered and taken back. None while
+/// nothing is held or wanted. A pool that tells its lives apart is looked at once more after the first lease.
+///
+/// [`fresh`]: crate::SharedCapacityBuilder::fresh
 #[derive(Debug)]
 pub struct SharedCapacity {
-    pub(super) source: Source,
-    pub(super) grant: watch::Sender<Grant>,
-    pub(super) want: watch::Sender<Rate>,
-}
-
-/// What is asked of which pool.
-#[derive(Debug)]
-pub(super) struct Source {
-    pub(super) pool: Arc<dyn LeasePool>,
-    pub(super) request: Request,
-    pub(super) ttl: Duration,
-    pub(super) renewable: bool,
-    pub(super) factor: u64,
-    pub(super) reserved: u64,
-    /// Most leases that this process may hold.
-    pub(super) cap: u32,
-    pub(super) hold: Duration,
-}
-
-/// Makes a [`SharedCapacity`].
-#[derive(Clone, Debug)]
-#[must_use = "a capacity exists once build() is called"]
-pub struct SharedCapacityBuilder {
-    pool: Arc<dyn LeasePool>,
-    holder: Holder,
-    factor: u64,
-    reserved: u64,
-    share: Share,
-    hold: Duration,
-    expected: Option<NonZeroU32>,
+    inner: Arc<Inner>,
 }
 
 impl SharedCapacity {
-    /// Between taking budget under a lease and the handler's start, at most; as long a lease is not used any more
-    /// before its deadline, and not given back after it has left the grant.
+    /// Between taking budget under a lease and the handler's start, at most: so long a lease is not used any more
+    /// before its deadline.
     pub const GUARD: Duration = Duration::from_millis(20);
 
     /// Parts of a rate from that pool. The holder has to be unique for each process.
     pub fn builder(pool: Arc<dyn LeasePool>, holder: Holder) -> SharedCapacityBuilder {
-        SharedCapacityBuilder {
-            pool,
-            holder,
-            factor: 1,
-            reserved: 0,
-            share: Share::default(),
-            hold: Duration::from_secs(1),
-            expected: None,
-        }
-    }
-}
-
-impl SharedCapacityBuilder {
-    /// What one lease is worth, in units per second. Default 1.
-    pub fn factor(mut self, units: u64) -> Self {
-        self.factor = units;
-        self
+        SharedCapacityBuilder::new(pool, holder)
     }
 
-    /// What this process may always spend, pool or no pool, in units per second. Default 0.
-    pub fn reserved(mut self, units: u64) -> Self {
-        self.reserved = units;
-        self
+    pub(super) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
     }
 
-    /// How much of the pool this process may hold. Default [`Share::Greedy`].
-    pub fn share(mut self, share: Share) -> Self {
-        self.share = share;
-        self
-    }
-
-    /// How long leases that are not needed any more are kept. Default 1 s.
-    pub fn hold(mut self, hold: Duration) -> Self {
-        self.hold = hold;
-        self
-    }
-
-    /// How many leases the pool has, for processes without the right to ask it.
-    pub fn expect_leases(mut self, leases: NonZeroU32) -> Self {
-        self.expected = Some(leases);
-        self
-    }
-
-    /// Asks the pool what it is.
-    ///
-    /// # Errors
-    /// Those of [`LeasePool::describe`]; `Invalid` for an option that cannot be; `NotPermitted` when the pool does
-    /// not tell its size and [`expect_leases`](Self::expect_leases) does not either; `Misconfigured` when its time to
-    /// live is below 200 ms.
-    ///
-    /// # Cancel safety
-    /// Reads only.
-    pub async fn build(self) -> Result<SharedCapacity, LeaseError> {
-        if self.factor == 0 {
-            return Err(LeaseError::new(
-                LeaseErrorKind::Invalid,
-                "factor is zero: a lease has to be worth something",
-            ));
-        }
-        let described = self.pool.describe().await?;
-        if described.ttl < 10 * SharedCapacity::GUARD {
-            let context = "the pool's time to live is below 200ms: too short to be renewed in time";
-            return Err(LeaseError::new(LeaseErrorKind::Misconfigured, context));
-        }
-        let Some(leases) = self.expected.or(described.limit) else {
-            let context = "the pool does not tell how many leases it has: use expect_leases";
-            return Err(LeaseError::new(LeaseErrorKind::NotPermitted, context));
-        };
-        let cap = match self.share {
-            Share::Greedy => leases.get(),
-            Share::Weighted { weight, of } => {
-                let cap = (u64::from(leases.get()) * u64::from(weight.get())).div_ceil(of.get().into());
-                u32::try_from(cap).unwrap_or(u32::MAX).min(leases.get())
-            }
-        };
-        let source = Source {
-            pool: self.pool,
-            request: Request::new(self.holder),
-            ttl: described.ttl,
-            renewable: described.renewable,
-            factor: self.factor,
-            reserved: self.reserved,
-            cap,
-            hold: self.hold,
-        };
-        let grant = Grant::reserved_only(Rate::per_second(self.reserved));
-        Ok(SharedCapacity { source, grant: watch::Sender::new(grant), want: watch::Sender::new(Rate::ZERO) })
-    }
-}
-
-impl Source {
-    /// How many leases that rate takes.
-    pub(super) fn leases_for(&self, rate: Rate) -> usize {
-        let leases = rate.units().saturating_sub(self.reserved).div_ceil(self.factor);
-        leases.min(self.cap.into()) as usize
+    /// What changes it while the batcher runs.
+    pub fn handle(&self) -> SharedCapacityHandle {
+        SharedCapacityHandle::new(Arc::clone(&self.inner))
     }
 }
 
 #[async_trait]
 impl Capacity for SharedCapacity {
     fn max(&self) -> Rate {
-        let leased = self.source.factor.saturating_mul(self.source.cap.into());
-        Rate::per_second(self.source.reserved.saturating_add(leased))
+        self.inner.max()
     }
 
     fn current(&self) -> watch::Receiver<Grant> {
-        self.grant.subscribe()
+        self.inner.grant.subscribe()
     }
 
     fn want(&self, rate: Rate) {
-        self.want.send_replace(rate);
+        self.inner.want.send_replace(rate);
     }
 
     async fn drive(&self, driver: Driver) {
-        let mut holdings = Holdings::new(self, driver.clone());
+        let mut holdings = Holdings::new(&self.inner, driver.clone());
         holdings.keep_up(&driver).await;
         holdings.give_all_back().await;
     }

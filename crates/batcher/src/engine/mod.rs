@@ -65,11 +65,13 @@ impl Engine {
         }
         let capacity = self.capacity.take();
         let stop = CancellationToken::new();
-        let mut drive = Drive(
-            capacity
-                .as_ref()
-                .map(|capacity| capacity.drive(Driver::new(stop.clone(), self.shared.events.clone()))),
-        );
+        let mut drive = Drive(capacity.as_ref().map(|capacity| {
+            capacity.drive(Driver::new(
+                stop.clone(),
+                self.shared.events.clone(),
+                self.shared.departures.clone(),
+            ))
+        }));
         let complete = drive.beside(self.work(capacity.as_deref(), &token)).await;
         drive.beside(self.wind_up()).await;
         stop.cancel();

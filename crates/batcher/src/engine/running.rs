@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::conclude::detach;
 use super::inbox::Inbox;
+use crate::capacity::Waiting;
 use crate::handler::Batch;
 use crate::ledger::Ledger;
 use crate::shared::Shared;
@@ -21,6 +22,8 @@ use crate::{BatchContext, BatchId, BatcherEvent, Handler, OnTimeout, OpError, Ve
 pub(crate) struct Running<T, R, E> {
     pub(super) batch: Batch<T>,
     pub(super) flight: Flight<T, R, E>,
+    /// Until it has started.
+    waiting: Option<Waiting>,
     /// Dropped after everything has its outcome.
     pub(super) permit: Permit,
 }
@@ -80,9 +83,10 @@ where
         inbox.shared.batches_running.fetch_add(1, Ordering::AcqRel);
         inbox.shared.batches_started.fetch_add(1, Ordering::AcqRel);
         let (shared, ledger) = (Arc::clone(&inbox.shared), Arc::clone(&inbox.ledger));
+        let waiting = Some(inbox.shared.departures.board());
         let permit = Permit { batch: cx.id, shared, ledger, urgent: false };
         let flight = Flight { seats, cx, inbox, started, concluded: false };
-        Self { batch, flight, permit }
+        Self { batch, flight, waiting, permit }
     }
 
     pub(crate) async fn run(mut self, handler: Arc<dyn Handler<T, R, E>>) {
@@ -90,6 +94,7 @@ where
             self.put_back();
             return;
         }
+        self.waiting = None;
         match self.handle(&*handler).await {
             Ended::Answered(verdicts) => self.conclude(verdicts),
             Ended::Panicked(message) => {

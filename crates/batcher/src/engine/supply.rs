@@ -33,6 +33,9 @@ impl<'a> Supply<'a> {
         let meter = grants.as_mut().map(|grants| {
             let grant = grants.borrow_and_update().clone();
             announce(shared, &grant, None, now);
+            if let Some(capacity) = capacity {
+                shared.set_max(capacity.max());
+            }
             Meter::new(grant, config.slice, now)
         });
         Self {

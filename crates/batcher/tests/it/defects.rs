@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_batcher::{
-    Batch, BatchContext, Batcher, EnqueueErrorKind, Fixed, Flush, OpError, SharedCapacity, Verdicts, Watcher,
-    handler_fn,
+    Batch, BatchContext, Batcher, EnqueueErrorKind, Fixed, Flush, OpError, Share, SharedCapacity, Verdicts,
+    Watcher, handler_fn,
 };
 use sluicegate_core::{Holder, LeasePool, LeasePoolAdmin, MemoryPool};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -170,8 +170,8 @@ async fn must_not_d10_ramp_one_by_one() {
         pool.handle(),
         sluicegate_testkit::lease::Fault::Slow(Duration::from_millis(20)),
     );
-    let capacity =
-        SharedCapacity::builder(Arc::new(faulty), Holder::try_new("w").unwrap()).build().await.unwrap();
+    let capacity = SharedCapacity::builder(Arc::new(faulty), Holder::try_new("w").unwrap()).fresh(true);
+    let capacity = capacity.share(Share::Greedy).build().await.unwrap();
     let (batcher, _engine) = Batcher::builder().capacity(capacity).start(CancellationToken::new()).unwrap();
     let users = watcher(&batcher, &Store::fast());
     flood(&users, std::iter::repeat(1));
@@ -190,6 +190,7 @@ async fn must_not_d12_use_a_lease_beyond_its_deadline() {
     );
     let capacity = SharedCapacity::builder(Arc::new(faulty), Holder::try_new("w").unwrap())
         .factor(1_000)
+        .fresh(true)
         .build()
         .await
         .unwrap();

@@ -22,6 +22,7 @@ async fn run(seed: u64) -> Vec<String> {
         let capacity = SharedCapacity::builder(Arc::new(pool.handle()), Holder::try_new(name).unwrap())
             .factor(50)
             .share(share)
+            .fresh(true)
             .build()
             .await
             .unwrap();

@@ -31,8 +31,13 @@ async fn start(leases: u32, reserved: u64, fault: Fault) -> Run {
     let pool = MemoryPool::new(NonZeroU32::new(leases).unwrap(), TTL);
     let faulty = Arc::new(Faulty::new(pool.handle(), fault));
     let holder = Holder::try_new("w").unwrap();
-    let capacity =
-        SharedCapacity::builder(faulty, holder).factor(FACTOR).reserved(reserved).build().await.unwrap();
+    let capacity = SharedCapacity::builder(faulty, holder)
+        .factor(FACTOR)
+        .reserved(reserved)
+        .fresh(true)
+        .build()
+        .await
+        .unwrap();
     let diary = Diary::default();
     let (batcher, _engine) = Batcher::builder()
         .capacity(capacity)
@@ -92,7 +97,7 @@ async fn pool_error_is_not_full() {
     switch.cut();
     sleep(2 * TTL).await;
     assert_eq!(run.diary.count(|event| matches!(event, BatcherEvent::PoolFull { .. })), 0);
-    assert!(run.diary.count(|event| matches!(event, BatcherEvent::PoolError { doing: "acquire", .. })) > 0);
+    assert!(run.diary.count(|event| matches!(event, BatcherEvent::PoolError { doing: "describe", .. })) > 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,8 +111,7 @@ async fn pool_cut_off_falls_to_reserved_and_back() {
     sleep(Duration::from_secs(10)).await;
     let meanwhile = run.store.total_cost() - before;
     assert!((490..=510).contains(&meanwhile), "{meanwhile} in 10 s at 50/s");
-    let expired =
-        run.diary.count(|event| matches!(event, BatcherEvent::LeaseLost { cause: LossCause::Expired, .. }));
+    let expired = run.diary.count(|event| matches!(event, BatcherEvent::LeaseExpired { .. }));
     assert_eq!(expired, 10);
     switch.connect();
     // The longest delay between two attempts, stretched by a quarter, and a ramp.
@@ -191,7 +195,7 @@ async fn an_answer_too_late_is_no_lease() {
     let pool = MemoryPool::new(NonZeroU32::new(2).unwrap(), Duration::from_millis(200));
     let late = Odd::over(&pool, |_| Duration::from_millis(190));
     let holder = Holder::try_new("w").unwrap();
-    let capacity = SharedCapacity::builder(late, holder).factor(1_000).build().await.unwrap();
+    let capacity = SharedCapacity::builder(late, holder).factor(1_000).fresh(true).build().await.unwrap();
     let (batcher, _engine) = Batcher::builder().capacity(capacity).start(CancellationToken::new()).unwrap();
     let store = Store::fast();
     watcher(&batcher, &store).enqueue(op(1)).await.unwrap();
@@ -207,7 +211,8 @@ async fn a_question_that_panics_leaves_the_others_under_way() {
         assert!(n != 3, "asked to panic");
         Duration::from_millis(u64::from(n == 2))
     });
-    let capacity = SharedCapacity::builder(odd.clone(), Holder::try_new("w").unwrap()).factor(FACTOR);
+    let capacity =
+        SharedCapacity::builder(odd.clone(), Holder::try_new("w").unwrap()).factor(FACTOR).fresh(true);
     let (batcher, _engine) =
         Batcher::builder().capacity(capacity.build().await.unwrap()).start(CancellationToken::new()).unwrap();
     flood(&watcher(&batcher, &Store::fast()), std::iter::repeat(1));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sluicegate_batcher::{Batcher, BatcherBuilder, Fixed, SharedCapacity};
+use sluicegate_batcher::{Batcher, BatcherBuilder, Fixed, Share, SharedCapacity};
 use sluicegate_core::{Holder, MemoryPool};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,12 @@ async fn assert_quiet(polls: &AtomicU64) {
 async fn shared() -> (MemoryPool, SharedCapacity) {
     let pool = MemoryPool::new(NonZeroU32::new(10).unwrap(), Duration::from_secs(10));
     let holder = Holder::try_new("w").unwrap();
-    let capacity = SharedCapacity::builder(Arc::new(pool.handle()), holder).factor(10).build().await.unwrap();
+    let capacity = SharedCapacity::builder(Arc::new(pool.handle()), holder)
+        .factor(10)
+        .fresh(true)
+        .build()
+        .await
+        .unwrap();
     (pool, capacity)
 }
 
@@ -85,7 +90,8 @@ async fn operations_without_budget_cost_nothing() {
     let (pool, capacity) = shared().await;
     // All leases are gone, so that the rate stays zero.
     let holder = Holder::try_new("other").unwrap();
-    let other = SharedCapacity::builder(Arc::new(pool.handle()), holder).factor(10).build().await.unwrap();
+    let other = SharedCapacity::builder(Arc::new(pool.handle()), holder).factor(10).share(Share::Greedy);
+    let other = other.fresh(true).build().await.unwrap();
     let other = Batcher::builder().capacity(other).max_operation_time(HOUR);
     let (other, _engine) = other.start(CancellationToken::new()).unwrap();
     let busy = watcher(&other, &Store::held_up());

@@ -19,7 +19,7 @@ fn pool(leases: u32) -> MemoryPool {
 }
 
 fn of(pool: &MemoryPool, name: &str) -> SharedCapacityBuilder {
-    SharedCapacity::builder(Arc::new(pool.handle()), Holder::try_new(name).unwrap())
+    SharedCapacity::builder(Arc::new(pool.handle()), Holder::try_new(name).unwrap()).fresh(true)
 }
 
 struct Writer {
@@ -132,7 +132,7 @@ async fn a_lease_stays_until_the_debt_is_paid() {
 async fn leases_are_renewed_beyond_their_first_life() {
     let pool = pool(4);
     let store = Store::held_up();
-    let writer = start(of(&pool, "w").factor(100), &store).await;
+    let writer = start(of(&pool, "w").factor(100).share(Share::Greedy), &store).await;
     writer.users.enqueue(op(0).cost(400)).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     let before: Vec<_> = pool.held().await.unwrap().iter().map(|held| held.id).collect();
@@ -150,7 +150,7 @@ async fn weighted_share_lets_three_writers_live() {
     let store = Store::fast();
     let mut writers = Vec::new();
     for name in ["one", "two", "three"] {
-        let writer = start(of(&pool, name).factor(10).share(third), &store).await;
+        let writer = start(of(&pool, name).factor(10).share(third).borrow(false), &store).await;
         for _ in 0..100 {
             writer.users.enqueue(op(0).cost(70)).await.unwrap();
         }
@@ -238,7 +238,7 @@ async fn pool_that_cannot_renew_is_asked_anew() {
     }
     sleep(Duration::from_secs(25)).await;
     assert!(store.total_cost() >= 40 * 25 * 95 / 100, "{}", store.total_cost());
-    assert_eq!(writer.diary.count(|event| matches!(event, BatcherEvent::LeaseLost { .. })), 8);
+    assert_eq!(writer.diary.count(|event| matches!(event, BatcherEvent::LeaseExpired { .. })), 8);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_batcher::{Batcher, Bucket, DrainReport, SharedCapacity};
+use sluicegate_batcher::{Batcher, Bucket, DrainReport, Share, SharedCapacity};
 use sluicegate_core::{Holder, LeasePool, LeasePoolAdmin, MemoryPool, Random};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -27,6 +27,8 @@ async fn start<P: LeasePool>(pool: P, name: &str, reserved: u64) -> (Batcher, Jo
     let capacity = SharedCapacity::builder(Arc::new(pool), holder)
         .factor(FACTOR)
         .reserved(reserved)
+        .share(Share::Greedy)
+        .fresh(true)
         .build()
         .await
         .unwrap();

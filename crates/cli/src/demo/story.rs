@@ -315,6 +315,9 @@ async fn writer(
     let capacity = SharedCapacity::builder(pool, holder(&format!("demo writer {number}"))?)
         .factor(u64::from(LEASE_UNITS))
         .share(Share::Weighted { weight: share(1), of: share(WRITERS) })
+        .borrow(false)
+        // The demo's pool is made for it.
+        .fresh(true)
         .build()
         .await
         .map_err(|error| failure::lease("opening the pool of capacity", &error))?;

@@ -4,7 +4,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use sluicegate_core::{Lease, LeasePool, LossCause, Random};
 use tokio::time::{sleep, sleep_until};
 
-use super::Driver;
+use super::super::Driver;
 use crate::BatcherEvent;
 
 /// Longest pause between two attempts at a pool that fails.
@@ -20,6 +20,8 @@ pub(super) fn backoff(first: Duration) -> ExponentialBuilder {
 /// What became of a lease.
 pub(super) enum Fate {
     Renewed(Lease),
+    /// It could not be renewed as it is gone; the pool may explain that yet.
+    Refused,
     Ended(LossCause),
 }
 
@@ -41,7 +43,7 @@ pub(super) async fn keep(
         loop {
             match pool.renew(&lease).await {
                 Ok(renewed) => return Fate::Renewed(renewed),
-                Err(error) if error.is_lost() => return Fate::Ended(LossCause::Gone),
+                Err(error) if error.is_lost() => return Fate::Refused,
                 Err(error) => {
                     driver.emit(&BatcherEvent::PoolError { kind: error.kind(), doing: "renew" });
                     sleep(delays.next().unwrap_or(LONGEST_DELAY)).await;
