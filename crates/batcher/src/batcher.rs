@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluicegate_core::later;
@@ -39,8 +38,7 @@ impl Batcher {
 
     /// What waits now leaves as soon as there are slots and budget, without waiting for company. Grants no budget.
     pub fn flush(&self) {
-        self.shared.flush.store(true, Ordering::Release);
-        self.shared.wake.notify_one();
+        self.shared.flush_now();
     }
 
     /// Starts nothing for [`pause_time`](crate::BatcherConfig::pause_time), so that the datastore can recover. Running

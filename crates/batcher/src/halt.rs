@@ -1,5 +1,6 @@
 //! What makes a whole batcher start nothing for a while, or less than it may: pauses and throttled operations.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluicegate_core::later;
@@ -10,6 +11,12 @@ use crate::shared::{Shared, lock};
 use crate::{Audit, BatcherEvent, Rate, State};
 
 impl Shared {
+    /// What waits now leaves without waiting for company.
+    pub(crate) fn flush_now(&self) {
+        self.flush.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
     /// Starts nothing for that time, or until resumed; `extend`: also if it is paused already. False: it is not
     /// running.
     pub(crate) fn pause(&self, duration: Option<Duration>, extend: bool) -> bool {

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(any(feature = "futures", feature = "tower"))]
+mod adapter;
 mod batcher;
 mod builder;
 mod capacity;
@@ -21,6 +23,10 @@ mod ticket;
 mod verdict;
 mod watcher;
 
+#[cfg(feature = "futures")]
+pub use adapter::WatcherSink;
+#[cfg(feature = "tower")]
+pub use adapter::{ResponseFuture, WatcherService};
 pub use batcher::Batcher;
 pub use builder::BatcherBuilder;
 pub use capacity::{

@@ -104,7 +104,7 @@ where
         self.push_with_ticket(operation)
     }
 
-    fn check(&self, operation: Operation<T>) -> Result<Operation<T>, EnqueueError<T>> {
+    pub(crate) fn check(&self, operation: Operation<T>) -> Result<Operation<T>, EnqueueError<T>> {
         let (shared, terms) = (&self.inbox.shared, &operation.terms);
         let max_attempts = self.inbox.config.max_attempts;
         let kind = if shared.places.is_closed() || self.inbox.closed.load(Ordering::Acquire) {
@@ -167,6 +167,36 @@ where
         Ok(operation)
     }
 
+    /// Waits for a place, bytes aside. False: it is over.
+    #[cfg(any(feature = "futures", feature = "tower"))]
+    pub(crate) async fn wait_for_place(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.inbox.closing.cancelled() => false,
+            got = self.wait_for_places(0) => got,
+        }
+    }
+
+    /// Bytes, for an operation that has a place, which it loses if there are none.
+    #[cfg(any(feature = "futures", feature = "tower"))]
+    pub(crate) fn take_room(&self, operation: Operation<T>) -> Result<Operation<T>, EnqueueError<T>> {
+        let Some(room) = &self.inbox.shared.room else { return Ok(operation) };
+        match room.try_take(operation.terms.bytes as usize) {
+            Ok(taken) => {
+                taken.forget();
+                Ok(operation)
+            }
+            Err(refused) => {
+                self.inbox.free_places(1, 0);
+                let kind = match refused {
+                    TryAcquireError::NoPermits => EnqueueErrorKind::Full,
+                    TryAcquireError::Closed => EnqueueErrorKind::ShutDown,
+                };
+                Err(EnqueueError::new(kind, operation))
+            }
+        }
+    }
+
     /// One after the other, in the same order for everybody. False: it is over.
     async fn wait_for_places(&self, bytes: u32) -> bool {
         async fn one(places: Option<&Places>, many: usize) -> Result<Option<SemaphorePermit<'_>>, ()> {
@@ -194,7 +224,7 @@ where
         }
     }
 
-    fn push(
+    pub(crate) fn push(
         &self,
         mut operation: Operation<T>,
         cell: Option<Arc<Cell<R, E>>>,
@@ -217,7 +247,7 @@ where
         }
     }
 
-    fn push_with_ticket(&self, operation: Operation<T>) -> Result<Ticket<R, E>, EnqueueError<T>> {
+    pub(crate) fn push_with_ticket(&self, operation: Operation<T>) -> Result<Ticket<R, E>, EnqueueError<T>> {
         let cell = Cell::new(operation.terms.cost, Arc::clone(&self.inbox.ledger));
         self.push(operation, Some(Arc::clone(&cell)))?;
         Ok(Ticket::new(cell))

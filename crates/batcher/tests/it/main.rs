@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod accept;
+#[cfg(all(feature = "futures", feature = "tower"))]
+mod adapters;
 mod again;
 mod aimd;
 mod bucket;

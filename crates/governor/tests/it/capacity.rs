@@ -13,17 +13,17 @@ const TTL: Duration = Duration::from_secs(10);
 
 /// A server of its own, as all that are there are listed.
 async fn alone() -> (NatsServer, Connection) {
-    let server = NatsServer::start().await.unwrap();
+    let server = NatsServer::start().await.expect("the server starts");
     let connection = connection(&server.url()).await;
     (server, connection)
 }
 
 fn units(total: u64, factor: u64) -> Units {
-    Units::try_new(total, factor).unwrap()
+    Units::try_new(total, factor).expect("units")
 }
 
 fn config(total: u64, factor: u64) -> CapacityConfig {
-    CapacityConfig::try_new("store", units(total, factor), TTL).unwrap()
+    CapacityConfig::try_new("store", units(total, factor), TTL).expect("a configuration")
 }
 
 #[tokio::test]
