@@ -79,5 +79,9 @@ async fn each_alone() -> Outcome {
 }
 
 /// Crates that also build without their default features, and what they then need or add.
-const SMALLEST: [(&str, &[&str]); 3] =
-    [("sluicegate-autoscaler", &[]), ("sluicegate-cli", &["ring"]), ("sluicegate-governor", &["tower"])];
+const SMALLEST: [(&str, &[&str]); 4] = [
+    ("sluicegate-autoscaler", &[]),
+    ("sluicegate-batcher", &["tower"]),
+    ("sluicegate-cli", &["ring"]),
+    ("sluicegate-governor", &["tower"]),
+];

@@ -46,7 +46,7 @@ const SKIPPED: [&str; 10] = [
 ];
 
 /// Features whose tests would not run otherwise.
-const FEATURES: &str = "sluicegate-governor/tower";
+const FEATURES: &str = "sluicegate-batcher/futures,sluicegate-batcher/tower,sluicegate-governor/tower";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {

@@ -73,6 +73,10 @@ pub struct GovernorConfig {
     /// What its leases are worth, if it is a capacity; native ones only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<Units>,
+    /// Of a capacity, where it is made: its name is new, so nobody believes in leases of another one, and it may be
+    /// used from the beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
 }
 
 impl GovernorConfig {
@@ -82,8 +86,16 @@ impl GovernorConfig {
     /// `Invalid`, naming field and problem.
     pub fn try_new(name: impl AsRef<str>, limit: NonZeroU32, ttl: Duration) -> Result<Self, LeaseError> {
         let name = GovernorName::try_new(name)?;
-        let config =
-            Self { name, wire: Wire::Campaign, limit, ttl, replicas: None, subject: None, units: None };
+        let config = Self {
+            name,
+            wire: Wire::Campaign,
+            limit,
+            ttl,
+            replicas: None,
+            subject: None,
+            units: None,
+            fresh: false,
+        };
         config.validate()?;
         Ok(config)
     }

@@ -117,6 +117,9 @@ impl<'a> Making<'a> {
         if let Some(units) = config.units {
             wanted.set_units(units);
         }
+        if config.fresh {
+            wanted.set_fresh();
+        }
         Ok(Self { protocol, config, stream, wanted })
     }
 

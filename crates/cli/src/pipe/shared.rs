@@ -24,6 +24,7 @@ pub(super) async fn bind(
         .map_err(|error| failed(LeaseError::new(LeaseErrorKind::Invalid, error.to_string())));
     let shared = SharedCapacity::builder(capacity.pool().map_err(failed)?, holder?)
         .factor(capacity.units().factor())
+        .fresh(capacity.is_fresh())
         .build()
         .await
         .map_err(failed)?;

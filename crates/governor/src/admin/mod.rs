@@ -308,6 +308,11 @@ impl GovernorAdmin {
         self.seen().config.units()
     }
 
+    /// Whoever made it said that its name is new.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.seen().config.is_fresh()
+    }
+
     /// Sets what its leases are worth, and how many there are, in one change.
     pub(crate) async fn set_units(&self, units: Units) -> Result<(), LeaseError> {
         let change = |config: &mut StoredConfig| {

@@ -86,13 +86,15 @@ impl CapacityAdmin {
         Self::over(governor)
     }
 
-    /// Makes the capacity, or finds it exactly so.
+    /// Makes the capacity, or finds it exactly so. One that is made so is [fresh](Self::is_fresh): the caller says that
+    /// there was none of that name a moment ago, which some process might still believe in.
     ///
     /// # Errors
     /// `Conflict` if there is one that differs, or a governor of that name: nothing is changed then. Else as
     /// [`GovernorAdmin::create`].
     pub async fn create(connection: &Connection, config: &CapacityConfig) -> Result<Self, LeaseError> {
-        Self::over(GovernorAdmin::create(connection, &config.config).await?)
+        let fresh = GovernorConfig { fresh: true, ..config.config.clone() };
+        Self::over(GovernorAdmin::create(connection, &fresh).await?)
     }
 
     /// Makes the capacity, or changes it to what is wanted; and whether it had to. Leases that are held stay held: a
@@ -143,6 +145,12 @@ impl CapacityAdmin {
     /// What it is worth, as it was last read.
     pub fn units(&self) -> Units {
         self.units
+    }
+
+    /// Whoever made it said that its name was new, so it may be used from the beginning. One that `ensure` has made again
+    /// is not: processes may believe in leases of the one before for one time to live.
+    pub fn is_fresh(&self) -> bool {
+        self.governor.is_fresh()
     }
 
     /// A handle of its pool, for those who spend it: the same one at each call.

@@ -17,6 +17,8 @@ pub(crate) const TTL: &str = "sluicegate.ttl";
 /// Of a capacity: how many units a second all leases together are worth, as asked for, and how many one is.
 const TOTAL: &str = "sluicegate.total";
 const FACTOR: &str = "sluicegate.factor";
+/// Of a capacity: whoever made it said that its name is new, so nobody believes in leases of another one.
+const FRESH: &str = "sluicegate.fresh";
 
 /// The longest time for which a server remembers message ids unless it is told otherwise.
 const LONGEST_WINDOW: Duration = Duration::from_secs(120);
@@ -108,6 +110,15 @@ impl StoredConfig {
     pub(crate) fn units(&self) -> Option<Units> {
         let number = |key| self.metadata(key)?.parse().ok();
         Units::try_new(number(TOTAL)?, number(FACTOR)?).ok()
+    }
+
+    /// Whoever made this capacity said that its name is new.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.metadata(FRESH) == Some("true")
+    }
+
+    pub(crate) fn set_fresh(&mut self) {
+        self.set_metadata(FRESH, "true");
     }
 
     pub(crate) fn set_units(&mut self, units: Units) {

@@ -32,6 +32,7 @@ async fn a_capacity_is_made_found_and_listed() {
     assert_eq!(CapacityAdmin::bind(&connection, "store").await.unwrap_err().kind(), LeaseErrorKind::NotFound);
     let made = CapacityAdmin::create(&connection, &config(10_050, 1_000)).await.unwrap();
     assert_eq!(made.units(), units(10_050, 1_000));
+    assert!(made.is_fresh());
     let found = CapacityAdmin::bind(&connection, "store").await.unwrap();
     let (view, worth) = found.view().await.unwrap();
     assert_eq!((view.limit, view.ttl, worth), (Some(10), Some(TTL), units(10_050, 1_000)));
@@ -60,6 +61,10 @@ async fn changes_keep_what_is_held() {
     let (_server, connection) = alone().await;
     let (_, changed) = CapacityAdmin::ensure(&connection, &config(1_000, 100)).await.unwrap();
     assert!(changed);
+    assert!(
+        !CapacityAdmin::bind(&connection, "store").await.expect("it is there").is_fresh(),
+        "it may have been"
+    );
     let (store, changed) = CapacityAdmin::ensure(&connection, &config(1_000, 100)).await.unwrap();
     assert!(!changed, "it is so already");
     let pool = store.pool().unwrap();
