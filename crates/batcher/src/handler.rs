@@ -211,16 +211,18 @@ where
     F: Fn(Vec<T>, BatchContext) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: Into<Verdicts<R, E>>> + Send + 'static,
 {
-    ByValue { handle, types: PhantomData }
+    Listed { handle, payloads: Batch::take_all, types: PhantomData }
 }
 
-struct ByValue<F, R, E> {
+/// A handler from a closure that gets a list of payloads, however that comes about.
+struct Listed<T, F, R, E> {
     handle: F,
+    payloads: fn(&mut Batch<T>) -> Vec<T>,
     types: PhantomData<fn() -> (R, E)>,
 }
 
 #[async_trait]
-impl<T, R, E, F, Fut> Handler<T, R, E> for ByValue<F, R, E>
+impl<T, R, E, F, Fut> Handler<T, R, E> for Listed<T, F, R, E>
 where
     T: Send + 'static,
     R: Send + 'static,
@@ -229,7 +231,7 @@ where
     Fut: Future<Output: Into<Verdicts<R, E>>> + Send + 'static,
 {
     async fn handle(&self, batch: &mut Batch<T>, cx: &BatchContext) -> Verdicts<R, E> {
-        (self.handle)(batch.take_all(), cx.clone()).await.into()
+        (self.handle)((self.payloads)(batch), cx.clone()).await.into()
     }
 }
 
@@ -248,30 +250,11 @@ where
 /// ```
 pub fn cloning<T, R, E, F, Fut>(handle: F) -> impl Handler<T, R, E>
 where
-    T: Clone + Send + Sync + 'static,
+    T: Clone + Send + 'static,
     R: Send + 'static,
     E: Send + Sync + 'static,
     F: Fn(Vec<T>, BatchContext) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: Into<Verdicts<R, E>>> + Send + 'static,
 {
-    Cloning { handle, types: PhantomData }
-}
-
-struct Cloning<F, R, E> {
-    handle: F,
-    types: PhantomData<fn() -> (R, E)>,
-}
-
-#[async_trait]
-impl<T, R, E, F, Fut> Handler<T, R, E> for Cloning<F, R, E>
-where
-    T: Clone + Send + Sync + 'static,
-    R: Send + 'static,
-    E: Send + Sync + 'static,
-    F: Fn(Vec<T>, BatchContext) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output: Into<Verdicts<R, E>>> + Send + 'static,
-{
-    async fn handle(&self, batch: &mut Batch<T>, cx: &BatchContext) -> Verdicts<R, E> {
-        (self.handle)(batch.iter().cloned().collect(), cx.clone()).await.into()
-    }
+    Listed { handle, payloads: |batch| batch.iter().cloned().collect(), types: PhantomData }
 }

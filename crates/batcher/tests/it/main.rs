@@ -18,6 +18,7 @@ mod lab;
 mod limits;
 mod outcome;
 mod pool_faults;
+mod programs;
 mod rate;
 mod retry_order;
 mod shared;
