@@ -118,7 +118,7 @@ fn watcher(batcher: &Batcher, world: &Arc<Mutex<World>>, detach: bool) -> Watche
                 match payload % 11 {
                     7 => Verdict::Failed("no"),
                     8 => Verdict::Failed("again"),
-                    9 if *tried % 3 != 0 => {
+                    9 if !tried.is_multiple_of(3) => {
                         Verdict::Throttled { retry_after: Some(Duration::from_millis(10)), error: "busy" }
                     }
                     _ => Verdict::Done(payload),
