@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sluicegate_core::{Ignore, LeaseError, LeaseErrorKind, Observer, human};
 
-use crate::{GovernorEvent, GovernorName, Units};
+use crate::{GovernorEvent, GovernorName};
 
 /// Longest time to live: beyond a year a number is a mistake.
 pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -70,13 +70,6 @@ pub struct GovernorConfig {
     /// The subject of a campaign governor. None: as it is, and `$GOVERNOR.campaign.<NAME>` where it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// What its leases are worth, if it is a capacity; native ones only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub units: Option<Units>,
-    /// Of a capacity, where it is made: its name is new, so nobody believes in leases of another one, and it may be
-    /// used from the beginning.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub fresh: bool,
 }
 
 impl GovernorConfig {
@@ -86,16 +79,7 @@ impl GovernorConfig {
     /// `Invalid`, naming field and problem.
     pub fn try_new(name: impl AsRef<str>, limit: NonZeroU32, ttl: Duration) -> Result<Self, LeaseError> {
         let name = GovernorName::try_new(name)?;
-        let config = Self {
-            name,
-            wire: Wire::Campaign,
-            limit,
-            ttl,
-            replicas: None,
-            subject: None,
-            units: None,
-            fresh: false,
-        };
+        let config = Self { name, wire: Wire::Campaign, limit, ttl, replicas: None, subject: None };
         config.validate()?;
         Ok(config)
     }
@@ -118,13 +102,6 @@ impl GovernorConfig {
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
-        self
-    }
-
-    /// A capacity: leases that are worth so many units.
-    #[must_use]
-    pub(crate) fn units(mut self, units: Units) -> Self {
-        self.units = Some(units);
         self
     }
 

@@ -34,7 +34,9 @@ pub use adaptive::{
 };
 pub use admin::{Change, Filter, GovernorAdmin, GovernorSummary, GovernorView, GovernorWatch, Warning};
 pub use campaign::CampaignPool;
-pub use capacity::{CapacityAdmin, CapacityConfig, Units};
+pub use capacity::{
+    CapacityAdmin, CapacityConfig, CapacityEdit, CapacityPool, CapacityShare, GovernorKind, Units, UnitsError,
+};
 pub use config::{Force, GovernorConfig, PoolOptions, Wire};
 pub use event::{GovernorEvent, HintSource, HintState};
 pub use governor::{

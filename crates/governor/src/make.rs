@@ -8,8 +8,24 @@ use time::OffsetDateTime;
 
 use crate::protocol::Protocol;
 use crate::stream::Stream;
-use crate::wire::{Differences, StoredConfig, StreamInfo};
-use crate::{GovernorConfig, GovernorName, PoolOptions};
+use crate::wire::{Differences, FACTOR, KIND, StoredConfig, StreamInfo, TOTAL};
+use crate::{Force, GovernorConfig, GovernorKind, GovernorName, PoolOptions, Units};
+
+/// What a stream shall be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) config: &'a GovernorConfig,
+    /// What its leases are parts of, if it is a capacity.
+    pub(crate) units: Option<Units>,
+    /// If it is made: its name is new, so nobody believes in leases of another one.
+    pub(crate) fresh: bool,
+}
+
+impl<'a> From<&'a GovernorConfig> for Wanted<'a> {
+    fn from(config: &'a GovernorConfig) -> Self {
+        Self { config, units: None, fresh: false }
+    }
+}
 
 /// What a sequence begins with, so that tokens grow even when the stream is deleted and made anew: the time in
 /// microseconds, which fits in 53 bits. `None`: such a stream is not safe on that server.
@@ -56,26 +72,26 @@ pub(crate) async fn bind(
     Ok((stream, info))
 }
 
-/// Makes the stream, or finds it exactly as the configuration says.
+/// Makes the stream, or finds it exactly as is wanted.
 pub(crate) async fn create(
     protocol: &Protocol,
     connection: &Connection,
-    config: &GovernorConfig,
+    wanted: impl Into<Wanted<'_>>,
     options: &PoolOptions,
 ) -> Result<(Stream, StreamInfo), LeaseError> {
-    let making = Making::prepare(protocol, connection, config, options)?;
+    let making = Making::prepare(protocol, connection, wanted.into(), options)?;
     let info = making.create().await?;
     Ok((making.stream, info))
 }
 
-/// Makes the stream, or changes limit, ttl and replicas to what the configuration says. Tells whether it had to.
+/// Makes the stream, or changes limit, ttl, replicas and units to what is wanted. Tells whether it had to.
 pub(crate) async fn ensure(
     protocol: &Protocol,
     connection: &Connection,
-    config: &GovernorConfig,
+    wanted: impl Into<Wanted<'_>>,
     options: &PoolOptions,
 ) -> Result<(Stream, StreamInfo, bool), LeaseError> {
-    let making = Making::prepare(protocol, connection, config, options)?;
+    let making = Making::prepare(protocol, connection, wanted.into(), options)?;
     let (info, changed) = making.ensure().await?;
     Ok((making.stream, info, changed))
 }
@@ -100,6 +116,7 @@ pub(crate) fn keeps_held(protocol: &Protocol, info: &StreamInfo, ttl: Duration) 
 struct Making<'a> {
     protocol: &'a Protocol,
     config: &'a GovernorConfig,
+    units: Option<Units>,
     stream: Stream,
     wanted: StoredConfig,
 }
@@ -108,19 +125,19 @@ impl<'a> Making<'a> {
     fn prepare(
         protocol: &'a Protocol,
         connection: &Connection,
-        config: &'a GovernorConfig,
+        Wanted { config, units, fresh }: Wanted<'a>,
         options: &PoolOptions,
     ) -> Result<Self, LeaseError> {
         (protocol.check)(config, &version(connection))?;
         let stream = Stream::new(connection, (protocol.stream)(&config.name), options.request_timeout);
         let mut wanted = (protocol.fresh)(config, seed(connection), &incarnation());
-        if let Some(units) = config.units {
-            wanted.set_units(units);
+        if let Some(units) = units {
+            units.write(&mut wanted);
         }
-        if config.fresh {
+        if fresh {
             wanted.set_fresh();
         }
-        Ok(Self { protocol, config, stream, wanted })
+        Ok(Self { protocol, config, units, stream, wanted })
     }
 
     /// In what the stream is not as the configuration says.
@@ -129,14 +146,15 @@ impl<'a> Making<'a> {
         named.extend(self.config.subject.as_ref().map(|_| "subjects"));
         named.extend(self.config.replicas.map(|_| "num_replicas"));
         let mut terms = self.wanted.only(&named);
-        let mut described = StoredConfig::default();
         if (self.protocol.ttl)(stored) != Some(self.config.ttl) {
-            (self.protocol.set_ttl)(&mut described, self.config.ttl);
+            let mut ttl = StoredConfig::default();
+            (self.protocol.set_ttl)(&mut ttl, self.config.ttl);
+            terms.extend(ttl.only(&[self.protocol.ttl_field]));
         }
-        if let Some(units) = self.config.units.filter(|units| stored.units() != Some(*units)) {
-            described.set_units(units);
+        // What slots are worth is nothing that changes in passing. Others' governors do not say what they are.
+        if self.units.is_some() || GovernorKind::of(stored) == GovernorKind::Capacity {
+            terms.extend(self.wanted.only_metadata(&[KIND, TOTAL, FACTOR]));
         }
-        terms.extend(described.only(&[self.protocol.ttl_field]));
         stored.differences(&terms)
     }
 
@@ -174,6 +192,9 @@ impl<'a> Making<'a> {
         if (self.protocol.ttl)(&info.config) != Some(self.config.ttl) {
             keeps_held(self.protocol, &info, self.config.ttl)?;
         }
+        if let Some(units) = self.units {
+            units.keeps_held(&info, Force::No)?;
+        }
         let held = info.state.messages;
         let Some(after) = self.stream.change(|stored| self.apply(stored)).await? else {
             return Ok((info, false));
@@ -198,11 +219,11 @@ impl<'a> Making<'a> {
         if (self.protocol.ttl)(stored) != Some(self.config.ttl) {
             (self.protocol.set_ttl)(stored, self.config.ttl);
         }
-        if let Some(units) = self.config.units {
-            stored.set_units(units);
-        }
         if let Some(replicas) = self.config.replicas {
             stored.set_replicas(replicas);
+        }
+        if let Some(units) = self.units {
+            units.write(stored);
         }
     }
 

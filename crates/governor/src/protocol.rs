@@ -21,7 +21,7 @@ pub(crate) struct Protocol {
     pub(crate) fresh: fn(&GovernorConfig, Option<u64>, &str) -> StoredConfig,
     /// Fields in which a stream that exists has to be like a new one, besides subject and replicas if they are given.
     pub(crate) essential: &'static [&'static str],
-    /// Of these, the ones that `ensure` changes.
+    /// Of these and of the metadata, the ones that `ensure` changes.
     pub(crate) changeable: &'static [&'static str],
     /// The field with the time to live of a lease.
     pub(crate) ttl_field: &'static str,

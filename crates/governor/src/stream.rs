@@ -123,17 +123,29 @@ impl Stream {
         &self,
         change: impl FnOnce(&mut StoredConfig),
     ) -> Result<Option<StreamInfo>, LeaseError> {
-        let before = self.info().await?.config;
-        let mut wanted = before.clone();
-        change(&mut wanted);
-        if wanted == before {
-            return Ok(None);
+        let change = |_: &StreamInfo, config: &mut StoredConfig| {
+            change(config);
+            Ok(())
+        };
+        self.try_change(change).await.map(|((), after)| after)
+    }
+
+    /// As `change`, for a change that may be refused because of what the stream is like; then nothing is written.
+    pub(crate) async fn try_change<T>(
+        &self,
+        change: impl FnOnce(&StreamInfo, &mut StoredConfig) -> Result<T, LeaseError>,
+    ) -> Result<(T, Option<StreamInfo>), LeaseError> {
+        let before = self.info().await?;
+        let mut wanted = before.config.clone();
+        let made = change(&before, &mut wanted)?;
+        if wanted == before.config {
+            return Ok((made, None));
         }
         let after: StreamInfo =
             self.api("UPDATE", &wanted).await.map_err(|error| error::write(&self.name, error))?;
         let kept = after.config.differences(&wanted);
         if kept.is_empty() {
-            return Ok(Some(after));
+            return Ok((made, Some(after)));
         }
         let context = format!("stream {} was updated, and yet: {kept}", self.name);
         Err(LeaseError::new(LeaseErrorKind::Unsupported, context))

@@ -19,10 +19,11 @@ pub use self::warning::Warning;
 pub use self::watch::{Change, GovernorWatch};
 use crate::config::{validate_replicas, validate_subject};
 use crate::handle::Handle;
+use crate::make::Wanted;
 use crate::protocol::{self, Protocol};
 use crate::stream::Stream;
 use crate::wire::{StoredConfig, StreamInfo};
-use crate::{Force, GovernorConfig, GovernorName, PoolOptions, Units, Wire, make};
+use crate::{Force, GovernorConfig, GovernorKind, GovernorName, NativePool, PoolOptions, Wire, make};
 
 /// One governor, for those who look after it: of either wire, found by its name, also if it is in such a state that
 /// no worker could use it.
@@ -106,9 +107,13 @@ impl GovernorAdmin {
     /// wire: nothing is changed then. `Invalid`, `NotPermitted`, `Misconfigured`, `Unsupported`, `Transient`,
     /// `Unknown` (repeat: creating is idempotent).
     pub async fn create(connection: &Connection, config: &GovernorConfig) -> Result<Self, LeaseError> {
-        let protocol = alone(connection, config).await?;
-        let (stream, info) = make::create(protocol, connection, config, &PoolOptions::default()).await?;
-        Ok(Self::new(config.name.clone(), protocol, stream, info))
+        Self::create_as(connection, config.into()).await
+    }
+
+    pub(crate) async fn create_as(connection: &Connection, wanted: Wanted<'_>) -> Result<Self, LeaseError> {
+        let protocol = alone(connection, wanted.config).await?;
+        let (stream, info) = make::create(protocol, connection, wanted, &PoolOptions::default()).await?;
+        Ok(Self::new(wanted.config.name.clone(), protocol, stream, info))
     }
 
     /// Makes the governor, or changes limit, ttl and replicas to what is wanted; and whether it had to. Nothing is
@@ -122,10 +127,17 @@ impl GovernorAdmin {
         connection: &Connection,
         config: &GovernorConfig,
     ) -> Result<(Self, bool), LeaseError> {
-        let protocol = alone(connection, config).await?;
+        Self::ensure_as(connection, config.into()).await
+    }
+
+    pub(crate) async fn ensure_as(
+        connection: &Connection,
+        wanted: Wanted<'_>,
+    ) -> Result<(Self, bool), LeaseError> {
+        let protocol = alone(connection, wanted.config).await?;
         let (stream, info, changed) =
-            make::ensure(protocol, connection, config, &PoolOptions::default()).await?;
-        Ok((Self::new(config.name.clone(), protocol, stream, info), changed))
+            make::ensure(protocol, connection, wanted, &PoolOptions::default()).await?;
+        Ok((Self::new(wanted.config.name.clone(), protocol, stream, info), changed))
     }
 
     /// The governors of the account, of either wire, sorted by name. A governor that cannot be looked at is listed
@@ -175,6 +187,11 @@ impl GovernorAdmin {
         self.0.protocol.wire
     }
 
+    /// What its slots are, as it was last seen.
+    pub fn kind(&self) -> GovernorKind {
+        GovernorKind::of(&self.seen().config)
+    }
+
     /// The name of its stream.
     pub fn stream(&self) -> &str {
         self.0.stream.name()
@@ -208,7 +225,13 @@ impl GovernorAdmin {
         Arc::clone(pool.get().unwrap_or_else(|| manager.get_or_init(make)))
     }
 
-    fn seen(&self) -> StreamInfo {
+    /// The same where it is native, with what only native pools can do.
+    pub(crate) fn manage_native(&self) -> NativePool {
+        let Inner { protocol, stream, options, .. } = &*self.0;
+        NativePool::over(Handle::manage(protocol, stream.clone(), options.clone(), &self.seen()))
+    }
+
+    pub(crate) fn seen(&self) -> StreamInfo {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -227,7 +250,7 @@ impl GovernorAdmin {
         }
     }
 
-    fn saw(&self, info: &StreamInfo) {
+    pub(crate) fn saw(&self, info: &StreamInfo) {
         *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner) = info.clone();
     }
 
@@ -259,9 +282,13 @@ impl GovernorAdmin {
     /// # Cancel safety
     /// Reads only.
     pub async fn view(&self) -> Result<GovernorView, LeaseError> {
-        let info = self.look().await?;
-        let mut view = GovernorView::new(self.0.name.clone(), self.0.protocol, &info);
-        match self.0.stream.walk_at_most(&info, GovernorView::MOST_HOLDERS).await {
+        self.view_of(&self.look().await?).await
+    }
+
+    /// The governor as it was just seen, and who holds it.
+    pub(crate) async fn view_of(&self, info: &StreamInfo) -> Result<GovernorView, LeaseError> {
+        let mut view = GovernorView::new(self.0.name.clone(), self.0.protocol, info);
+        match self.0.stream.walk_at_most(info, GovernorView::MOST_HOLDERS).await {
             Ok((messages, complete)) => {
                 view.holders = (self.0.protocol.held)(&messages);
                 if !complete {
@@ -276,7 +303,8 @@ impl GovernorAdmin {
         Ok(view)
     }
 
-    /// Sets the number of slots, at once. Lowering it evicts nobody: new grants wait until fewer are held.
+    /// Sets the number of slots, at once. Lowering it evicts nobody: new grants wait until fewer are held. The total of
+    /// a capacity follows, so that a lease stays worth what it is.
     ///
     /// # Errors
     /// `NotFound`, `NotPermitted`, `Transient`, `Unknown` (repeat: the call is idempotent).
@@ -301,25 +329,6 @@ impl GovernorAdmin {
         self.manager().set_ttl(ttl).await?;
         self.look_at_repair().await;
         Ok(())
-    }
-
-    /// What its leases are worth, if it is a capacity, as it was last seen.
-    pub(crate) fn units(&self) -> Option<Units> {
-        self.seen().config.units()
-    }
-
-    /// Whoever made it said that its name is new.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.seen().config.is_fresh()
-    }
-
-    /// Sets what its leases are worth, and how many there are, in one change.
-    pub(crate) async fn set_units(&self, units: Units) -> Result<(), LeaseError> {
-        let change = |config: &mut StoredConfig| {
-            config.set_units(units);
-            config.set_limit(units.leases());
-        };
-        self.change(change).await
     }
 
     /// Sets the number of copies in the cluster, 1 to 5.

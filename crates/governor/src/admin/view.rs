@@ -5,7 +5,7 @@ use sluicegate_core::HeldLease;
 use super::warning::{Warning, seeded, warnings};
 use crate::protocol::Protocol;
 use crate::wire::StreamInfo;
-use crate::{GovernorName, Units, Wire};
+use crate::{GovernorKind, GovernorName, Units, Wire};
 
 /// A governor as it is in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,9 @@ pub struct GovernorSummary {
     pub last_active: Option<SystemTime>,
     /// Age of the oldest lease, or, where leases are renewed, time since the renewal that is longest ago.
     pub oldest: Option<Duration>,
-    /// What its leases are worth, if it is a capacity.
+    /// What its slots are; none if it could not be looked at.
+    pub kind: Option<GovernorKind>,
+    /// What a capacity is made of; none if it is no capacity, or does not say.
     pub units: Option<Units>,
     /// What is wrong with it.
     pub warnings: Vec<Warning>,
@@ -67,6 +69,10 @@ pub struct GovernorView {
     pub oldest: Option<Duration>,
     /// Its tokens grow even when it is deleted and made anew.
     pub seeded: bool,
+    /// What its slots are.
+    pub kind: GovernorKind,
+    /// What a capacity is made of; none if it is no capacity, or does not say.
+    pub units: Option<Units>,
     /// What is wrong with it, or with what is shown here.
     pub warnings: Vec<Warning>,
     /// Who holds it, oldest first; those in excess of [`MOST_HOLDERS`](Self::MOST_HOLDERS) are left out, with a
@@ -94,6 +100,8 @@ impl GovernorView {
             last_active: summary.last_active,
             oldest: summary.oldest,
             seeded: seeded(info),
+            kind: GovernorKind::of(&info.config),
+            units: summary.units,
             warnings: summary.warnings,
             holders: Vec::new(),
         }
@@ -113,7 +121,8 @@ impl GovernorSummary {
             active: Some(info.state.messages),
             last_active: info.last_active().map(SystemTime::from),
             oldest: info.age_of_first(),
-            units: info.config.units(),
+            kind: Some(GovernorKind::of(&info.config)),
+            units: Units::read(&info.config),
             warnings: warnings(protocol.wire, info),
         }
     }
@@ -131,6 +140,7 @@ impl GovernorSummary {
             active: None,
             last_active: None,
             oldest: None,
+            kind: None,
             units: None,
             warnings: vec![Warning::Unreachable(why)],
         }

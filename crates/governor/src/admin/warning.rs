@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::wire::StreamInfo;
-use crate::{Wire, native};
+use crate::{GovernorKind, Units, Wire, native};
 
 /// Sequences from here on are times in microseconds: 2001, long before there were governors.
 const SEEDED: u64 = 1_000_000_000_000_000;
@@ -36,6 +36,10 @@ pub enum Warning {
     Unseeded,
     /// More is held than its limit: it was lowered, and nobody is evicted for that.
     OverLimit,
+    /// Its metadata does not say total and factor (capacities): no batcher can take a part of it.
+    NoUnits,
+    /// Its total in parts of its factor would make another number of leases than its limit (capacities).
+    UnitsDiffer(u32),
     /// Who holds the slots cannot be read.
     HoldersHidden(String),
     /// Only the oldest leases are shown, that many of them.
@@ -81,6 +85,10 @@ impl fmt::Display for Warning {
             Self::InMemory => f.write_str("kept in memory: a restart of the server frees all slots"),
             Self::Unseeded => f.write_str("unseeded: tokens start anew when it is deleted and made again"),
             Self::OverLimit => f.write_str("more is held than the limit allows"),
+            Self::NoUnits => f.write_str("what a lease is worth is not known: set total and factor"),
+            Self::UnitsDiffer(leases) => {
+                write!(f, "total and factor make {leases} leases, and there is another number: set the total")
+            }
             Self::HoldersHidden(why) => write!(f, "holders cannot be read: {why}"),
             Self::HoldersCut(shown) => write!(f, "only the {shown} oldest leases are shown"),
             Self::Unreachable(why) => write!(f, "cannot be looked at: {why}"),
@@ -127,6 +135,12 @@ pub(super) fn warnings(wire: Wire, info: &StreamInfo) -> Vec<Warning> {
             warn(!config.flag("allow_msg_ttl"), Warning::NoMessageTtl);
             let ttl = (native::PROTOCOL.ttl)(config);
             warn(ttl.is_none_or(|ttl| native::validate_ttl(ttl).is_err()), Warning::NoTtl);
+        }
+    }
+    if GovernorKind::of(config) == GovernorKind::Capacity {
+        match Units::read(config).map(|units| units.leases()) {
+            None => warn(true, Warning::NoUnits),
+            Some(leases) => warn(config.limit() != Some(leases), Warning::UnitsDiffer(leases.get())),
         }
     }
     warn(config.text("discard") != Some("new"), Warning::DropsOldest);
@@ -210,6 +224,20 @@ mod tests {
         for wire in [Wire::Campaign, Wire::Native] {
             assert_eq!(warnings(wire, &info(&usual(wire))), []);
         }
+    }
+
+    #[test]
+    fn a_capacity_that_does_not_say_what_it_is_made_of_has_a_warning() {
+        let capacity = |total: &str| {
+            let mut config = usual(Wire::Native);
+            config["metadata"]["sluicegate.kind"] = json!("capacity");
+            config["metadata"]["sluicegate.total"] = json!(total);
+            config["metadata"]["sluicegate.factor"] = json!("10");
+            warnings(Wire::Native, &info(&config))
+        };
+        assert_eq!(capacity("25"), []);
+        assert_eq!(capacity("30"), [Warning::UnitsDiffer(3)]);
+        assert_eq!(capacity("many"), [Warning::NoUnits]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sluicegate_nats::async_nats::Subscriber;
 use tokio::time::{Instant, sleep};
 
 use super::{GovernorAdmin, GovernorView};
+use crate::Units;
 use crate::listener::Revocation;
 
 /// A lease that is gone so shortly before its end has expired: ages are as old as the answers that they came with.
@@ -26,6 +27,13 @@ pub enum Change {
         from: Option<u64>,
         /// It is that.
         to: Option<u64>,
+    },
+    /// A capacity has as many leases as before, and total or factor is another one.
+    Divided {
+        /// They were that; none: its metadata did not say.
+        from: Option<Units>,
+        /// They are that.
+        to: Option<Units>,
     },
     /// Somebody got a slot.
     Acquired(HeldLease),
@@ -152,6 +160,8 @@ fn changes(before: &GovernorView, after: &GovernorView, took: Duration, revoked:
     let mut changes = Vec::new();
     if before.limit != after.limit {
         changes.push(Change::Resized { from: before.limit, to: after.limit });
+    } else if before.units != after.units {
+        changes.push(Change::Divided { from: before.units, to: after.units });
     }
     for lease in gone(before, after) {
         let mut lease = lease.clone();

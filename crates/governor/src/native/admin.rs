@@ -8,17 +8,41 @@ use super::NativePool;
 use super::facts::validate_ttl;
 use super::held::Found;
 use crate::batch::all_entries;
-use crate::wire::TTL;
-use crate::{LifecycleKind, lifecycle};
+use crate::capacity::set_limit;
+use crate::wire::{StreamInfo, TTL};
+use crate::{CapacityEdit, Force, LifecycleKind, lifecycle};
 
 /// How often an eviction looks again because its lease was renewed in the meantime.
 const RACES: usize = 10;
 
+impl NativePool {
+    /// Changes the capacity whose pool this is, in one write; and tells what its stream is then, if anything was
+    /// written.
+    pub(crate) async fn edit(
+        &self,
+        edit: &CapacityEdit,
+        force: Force,
+    ) -> Result<Option<StreamInfo>, LeaseError> {
+        edit.validate()?;
+        let pool = &self.0.pool;
+        let change = pool.stream.try_change(|info, config| edit.apply(info, config, force));
+        let (units, after) = change.await?;
+        if let Some(ttl) = edit.ttl {
+            pool.board.set_ttl(ttl, false);
+        }
+        if let Some(units) = units {
+            pool.resized(units.leases()).await;
+        }
+        Ok(after)
+    }
+}
+
 #[async_trait]
 impl LeasePoolAdmin for NativePool {
+    /// Of a capacity the total follows: a lease stays worth what it is.
     async fn resize(&self, limit: NonZeroU32) -> Result<(), LeaseError> {
         let pool = &self.0.pool;
-        pool.stream.change(|config| config.set_limit(limit)).await?;
+        pool.stream.change(|config| set_limit(config, limit)).await?;
         pool.resized(limit).await;
         Ok(())
     }

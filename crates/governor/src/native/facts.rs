@@ -10,7 +10,7 @@ use super::held::group;
 use crate::config::LONGEST_TTL;
 use crate::pool::Facts;
 use crate::protocol::Protocol;
-use crate::wire::{StoredConfig, TTL, native_config};
+use crate::wire::{FACTOR, StoredConfig, TOTAL, TTL, native_config};
 use crate::{GovernorConfig, GovernorName, Wire, make};
 
 pub(crate) static PROTOCOL: Protocol = Protocol {
@@ -27,7 +27,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
         "max_msgs_per_subject",
         "allow_msg_ttl",
     ],
-    changeable: &["max_msgs", "metadata", "num_replicas"],
+    changeable: &["max_msgs", TTL, TOTAL, FACTOR, "num_replicas"],
     ttl_field: "metadata",
     ttl: ttl_of,
     set_ttl: |config, ttl| config.set_metadata(TTL, &HumanDuration(ttl).to_string()),

@@ -34,7 +34,8 @@ use crate::batch::all_entries;
 use crate::board::{Live, Seen};
 use crate::event::GovernorEvent;
 use crate::handle::Handle;
-use crate::wire::GetMessage;
+use crate::stream::Stream;
+use crate::wire::{GetMessage, StreamInfo};
 use crate::{GovernorConfig, GovernorName, LifecycleKind, PoolOptions, lifecycle, make, reaper};
 
 /// A [`LeasePool`] whose leases can be renewed: one message with a time to live of its own for each lease, on a
@@ -85,7 +86,7 @@ impl NativePool {
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
         let (stream, info) = make::create(&PROTOCOL, connection, config, &options).await?;
-        Handle::attach(&PROTOCOL, stream, options, &info).map(Self::over)
+        Self::attach(stream, options, &info)
     }
 
     /// Makes the governor, or changes limit, ttl and replicas to what is wanted. Nothing is written if all is so
@@ -107,7 +108,7 @@ impl NativePool {
         options: PoolOptions,
     ) -> Result<Self, LeaseError> {
         let (stream, info, _) = make::ensure(&PROTOCOL, connection, config, &options).await?;
-        Handle::attach(&PROTOCOL, stream, options, &info).map(Self::over)
+        Self::attach(stream, options, &info)
     }
 
     /// Attaches to a governor that exists: reads limit and ttl, changes nothing.
@@ -130,7 +131,16 @@ impl NativePool {
     ) -> Result<Self, LeaseError> {
         let (stream, info) =
             make::bind(&PROTOCOL, connection, &GovernorName::try_new(name)?, &options).await?;
-        Handle::attach(&PROTOCOL, stream, options, &info).map(Self::over)
+        Self::attach(stream, options, &info)
+    }
+
+    /// A handle on the stream that was just seen.
+    pub(crate) fn attach(
+        stream: Stream,
+        options: PoolOptions,
+        info: &StreamInfo,
+    ) -> Result<Self, LeaseError> {
+        Handle::attach(&PROTOCOL, stream, options, info).map(Self::over)
     }
 
     /// Tells waiting processes of free slots, where they stand in order.
@@ -140,7 +150,7 @@ impl NativePool {
         }
     }
 
-    fn over(handle: Arc<Handle>) -> Self {
+    pub(crate) fn over(handle: Arc<Handle>) -> Self {
         let pool = &handle.pool;
         let tickets = pool.options.tickets.then(|| Tickets::new(pool, handle.line())).flatten();
         let watch = Watch::new(pool, tickets.clone());

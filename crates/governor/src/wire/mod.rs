@@ -15,7 +15,9 @@ pub(crate) use message::{
     CountSubjects, DeleteMessage, Done, Found, GetMessage, PurgeSubject, Purged, StoredMessage,
 };
 pub(crate) use stream_config::tickets_config;
-pub(crate) use stream_config::{Differences, INCARNATION, StoredConfig, TTL, campaign_config, native_config};
+pub(crate) use stream_config::{
+    Differences, FACTOR, INCARNATION, KIND, StoredConfig, TOTAL, TTL, campaign_config, native_config,
+};
 pub(crate) use stream_info::StreamInfo;
 
 /// The header by which a renewed native lease says which lease it is: the sequence of its first message.

@@ -6,18 +6,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sluicegate_core::HumanDuration;
 
-use crate::{GovernorConfig, Units};
+use crate::GovernorConfig;
 
-/// Metadata: what made the stream (`governor` or `leases`).
-const KIND: &str = "sluicegate.kind";
+/// Metadata: what the stream is of (`governor`, `leases`, `capacity`).
+pub(crate) const KIND: &str = "sluicegate.kind";
 /// Metadata: which life of the stream this is.
 pub(crate) const INCARNATION: &str = "sluicegate.incarnation";
 /// Metadata of native governors: the time to live of a lease.
 pub(crate) const TTL: &str = "sluicegate.ttl";
-/// Of a capacity: how many units a second all leases together are worth, as asked for, and how many one is.
-const TOTAL: &str = "sluicegate.total";
-const FACTOR: &str = "sluicegate.factor";
-/// Of a capacity: whoever made it said that its name is new, so nobody believes in leases of another one.
+/// Metadata of capacities: units a second in all.
+pub(crate) const TOTAL: &str = "sluicegate.total";
+/// Metadata of capacities: units a second of a lease.
+pub(crate) const FACTOR: &str = "sluicegate.factor";
+/// Metadata of capacities: whoever made it said that its name is new, so nobody believes in leases of another one.
 const FRESH: &str = "sluicegate.fresh";
 
 /// The longest time for which a server remembers message ids unless it is told otherwise.
@@ -106,12 +107,6 @@ impl StoredConfig {
         }
     }
 
-    /// What the leases are worth, if they are parts of a capacity.
-    pub(crate) fn units(&self) -> Option<Units> {
-        let number = |key| self.metadata(key)?.parse().ok();
-        Units::try_new(number(TOTAL)?, number(FACTOR)?).ok()
-    }
-
     /// Whoever made this capacity said that its name is new.
     pub(crate) fn is_fresh(&self) -> bool {
         self.metadata(FRESH) == Some("true")
@@ -119,12 +114,6 @@ impl StoredConfig {
 
     pub(crate) fn set_fresh(&mut self) {
         self.set_metadata(FRESH, "true");
-    }
-
-    pub(crate) fn set_units(&mut self, units: Units) {
-        self.set_metadata(KIND, "capacity");
-        self.set_metadata(TOTAL, &units.total().to_string());
-        self.set_metadata(FACTOR, &units.factor().to_string());
     }
 
     pub(crate) fn set_limit(&mut self, limit: NonZeroU32) {
@@ -150,22 +139,35 @@ impl StoredConfig {
         self.0.insert(field.to_owned(), value);
     }
 
-    /// What is named in `wanted` and is otherwise here.
+    /// What is named in `wanted` and is otherwise here; of the metadata each key by itself, as servers add to it.
     pub(crate) fn differences(&self, wanted: &StoredConfig) -> Differences {
-        let differing = wanted.0.iter().filter(|(field, want)| !same(self.0.get(*field), want));
-        let mut differences: Vec<_> = differing
-            .map(|(field, want)| {
-                let have = self.0.get(field).cloned().unwrap_or(Value::Null);
-                Difference { field: field.clone(), have, want: want.clone() }
-            })
-            .collect();
+        let mut differences = Vec::new();
+        for (field, want) in &wanted.0 {
+            let have = self.0.get(field);
+            match want {
+                Value::Object(keys) if field == "metadata" => {
+                    let differing = keys.iter().filter_map(|(key, want)| {
+                        let have = have.and_then(|have| have.get(key));
+                        (have != Some(want)).then(|| Difference::new(key, have, want))
+                    });
+                    differences.extend(differing);
+                }
+                _ if same(have, want) => {}
+                _ => differences.push(Difference::new(field, have, want)),
+            }
+        }
         differences.sort_by(|a, b| a.field.cmp(&b.field));
         Differences(differences)
     }
 
-    /// With the other's fields in place of its own.
+    /// With the other's fields in place of its own; of the metadata, with the other's keys.
     pub(crate) fn extend(&mut self, other: StoredConfig) {
-        self.0.extend(other.0);
+        for (field, value) in other.0 {
+            match (self.0.get_mut(&field), value) {
+                (Some(Value::Object(have)), Value::Object(value)) => have.extend(value),
+                (_, value) => self.set(&field, value),
+            }
+        }
     }
 
     /// These fields alone.
@@ -173,9 +175,18 @@ impl StoredConfig {
         let wanted = self.0.iter().filter(|(field, _)| fields.contains(&field.as_str()));
         Self(wanted.map(|(field, value)| (field.clone(), value.clone())).collect())
     }
+
+    /// These keys of the metadata alone.
+    pub(crate) fn only_metadata(&self, keys: &[&str]) -> StoredConfig {
+        let mut only = Self::default();
+        for (key, value) in keys.iter().filter_map(|key| Some((key, self.metadata(key)?))) {
+            only.set_metadata(key, value);
+        }
+        only
+    }
 }
 
-/// Servers leave out what is off or empty, and add to the metadata.
+/// Servers leave out what is off or empty, and add to what they know.
 fn same(have: Option<&Value>, want: &Value) -> bool {
     match (have, want) {
         (None, want) => is_default(want),
@@ -207,6 +218,12 @@ struct Difference {
     want: Value,
 }
 
+impl Difference {
+    fn new(field: &str, have: Option<&Value>, want: &Value) -> Self {
+        Self { field: field.to_owned(), have: have.cloned().unwrap_or(Value::Null), want: want.clone() }
+    }
+}
+
 impl Differences {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -228,19 +245,20 @@ impl fmt::Display for Differences {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, Difference { field, have, want }) in self.0.iter().enumerate() {
             let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{} {} → {}", label(field, want), Shown(field, have), Shown(field, want))?;
+            write!(f, "{comma}{} {} → {}", label(field), Shown(field, have), Shown(field, want))?;
         }
         Ok(())
     }
 }
 
 /// The field's name in a governor's words.
-fn label<'a>(field: &'a str, want: &Value) -> &'a str {
+fn label(field: &str) -> &str {
     match field {
-        "metadata" if want.get(FACTOR).is_some() => "total/factor",
-        "metadata" if want.get(TTL).is_some() => "ttl",
         "max_msgs" => "limit",
-        "max_age" => "ttl",
+        "max_age" | TTL => "ttl",
+        TOTAL => "total",
+        FACTOR => "factor",
+        KIND => "kind",
         "num_replicas" => "replicas",
         "subjects" => "subject",
         other => other,
@@ -262,13 +280,6 @@ impl fmt::Display for Shown<'_> {
             ("subjects", Value::Array(subjects)) => {
                 let subjects: Vec<&str> = subjects.iter().filter_map(Value::as_str).collect();
                 f.write_str(&subjects.join(" "))
-            }
-            ("metadata", Value::Object(map)) if map.contains_key(FACTOR) => {
-                let text = |key| map.get(key).and_then(Value::as_str).unwrap_or("not set");
-                write!(f, "{}/{}", text(TOTAL), text(FACTOR))
-            }
-            ("metadata", Value::Object(map)) => {
-                f.write_str(map.get(TTL).and_then(Value::as_str).unwrap_or("not set"))
             }
             (_, Value::String(text)) => f.write_str(text),
             (_, value) => value.fmt(f),
