@@ -2,7 +2,10 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use sluicegate_core::LeaseErrorKind;
+
 use crate::code::Code;
+use crate::cx::Cx;
 use crate::error::CliError;
 use crate::output::escape;
 
@@ -26,4 +29,15 @@ pub(crate) fn confirm(what: &str, force: bool) -> Result<(), CliError> {
         return Ok(());
     }
     Err(CliError::new(Code::Partial, "nothing was changed: the answer was not yes"))
+}
+
+/// Asks whether to do what was refused because it takes something away; everything else stays refused.
+///
+/// # Errors
+/// What was refused, and those of [`confirm`].
+pub(crate) fn consent(cx: &Cx<'_>, kind: LeaseErrorKind, refused: CliError) -> Result<(), CliError> {
+    match kind {
+        LeaseErrorKind::Conflict if !cx.output.force => confirm(&refused.to_string(), false),
+        _ => Err(refused),
+    }
 }

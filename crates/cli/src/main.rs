@@ -7,22 +7,27 @@
 )]
 
 mod capacity;
+mod change;
 mod cli;
 mod code;
 mod color;
 mod confirm;
+mod cx;
 mod demo;
 mod error;
 mod failure;
 mod governor;
 mod log;
+mod make;
 mod output;
 mod pipe;
+mod removal;
 mod secrets;
 mod session;
 mod signal;
 mod signals;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -44,7 +49,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Demo(args) => demo::run(args, &cli.connect, &cli.output).map(|()| 0),
         Command::Governor(args) => governor::run(args, &cli.connect, &cli.output),
-        Command::Capacity(args) => capacity::run(args, &cli.connect, &cli.output).map(|()| 0),
+        Command::Capacity(args) => capacity::run(args, &cli.connect, &cli.output),
         Command::Pipe(args) => pipe::run(args, &cli.connect, &cli.output),
     };
     match outcome {

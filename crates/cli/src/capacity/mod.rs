@@ -4,55 +4,55 @@ mod args;
 mod documents;
 mod verbs;
 
-use sluicegate_core::{LeaseError, LeaseErrorKind};
-use tokio::runtime::Builder;
+use sluicegate_core::LeaseError;
+use sluicegate_governor::{CapacityAdmin, Units};
+use sluicegate_nats::ConnectArgs;
 
 pub(crate) use self::args::CapacityArgs;
 use self::args::CapacityCommand;
-use crate::Failure;
 use crate::cli::OutputArgs;
-use crate::code::Code;
+use crate::cx::{self, Cx};
 use crate::error::CliError;
-use crate::failure;
-use crate::governor::Cx;
-use sluicegate_nats::ConnectArgs;
+use crate::output::thousands;
+use crate::removal::Removal;
+use crate::{Failure, failure};
 
-/// Runs the verb.
-pub(crate) fn run(args: &CapacityArgs, connect: &ConnectArgs, output: &OutputArgs) -> Result<(), Failure> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CliError::new(Code::Internal, format!("no runtime: {error}")))?;
+/// Runs the verb, and tells the exit code.
+pub(crate) fn run(args: &CapacityArgs, connect: &ConnectArgs, output: &OutputArgs) -> Result<u8, Failure> {
     let cx = Cx { group: "capacity", connect, output };
-    runtime.block_on(async {
+    cx::run(async {
         match &args.command {
             CapacityCommand::Add(args) => verbs::add(&cx, args).await,
             CapacityCommand::Edit(args) => verbs::edit(&cx, args).await,
-            CapacityCommand::Ls(_) => verbs::ls(&cx).await,
+            CapacityCommand::Ls(args) => verbs::ls(&cx, args).await,
             CapacityCommand::View(args) => verbs::view(&cx, args).await,
-            CapacityCommand::Reset(args) => verbs::reset(&cx, args).await,
-            CapacityCommand::Rm(args) => verbs::rm(&cx, args).await,
+            CapacityCommand::Reset(args) => verbs::remove(&cx, Removal::Reset, args).await,
+            CapacityCommand::Rm(args) => verbs::remove(&cx, Removal::Rm, args).await,
         }
+        .map(|()| 0)
     })
+}
+
+async fn bind(cx: &Cx<'_>, verb: &str, name: &str) -> Result<CapacityAdmin, CliError> {
+    let connection = cx.connection(verb).await?;
+    CapacityAdmin::bind(&connection, name).await.map_err(|error| refused(verb, name, &error))
 }
 
 /// What the library refuses to that verb.
 pub(crate) fn refused(verb: &str, name: &str, error: &LeaseError) -> CliError {
-    let what = format!("capacity {verb} {name}");
-    let said = |code: Code, help: &str| {
-        CliError::new(code, format!("{what}: {}", failure::context(error))).help(help)
-    };
-    match error.kind() {
-        LeaseErrorKind::NotFound => CliError::new(Code::NotFound, format!("capacity {name} does not exist"))
-            .help("see those there are: sluicegate capacity ls")
-            .caused_by(error),
-        LeaseErrorKind::Conflict => said(
-            Code::AlreadyExists,
-            "change it with `capacity edit`, or `capacity add --ensure`; --force overrides",
-        )
-        .caused_by(error),
-        LeaseErrorKind::Invalid => said(Code::Usage, "sluicegate capacity --help").caused_by(error),
-        LeaseErrorKind::Misconfigured => {
-            said(Code::ConfigInvalid, "look at it with: sluicegate governor view").caused_by(error)
-        }
-        _ => failure::governor(name, &what, error),
+    failure::capacity(name, &format!("capacity {verb} {name}"), error)
+}
+
+/// Says so if some units make no whole lease.
+fn note_unused(cx: &Cx<'_>, units: Option<Units>) {
+    if let Some(units) = units.filter(|units| units.unused() > 0) {
+        cx.note(&format!(
+            "{} of {} units/s are not usable: {} leases of {} make {}; choose a factor that divides the total",
+            thousands(units.unused()),
+            thousands(units.total()),
+            units.leases(),
+            thousands(units.factor()),
+            thousands(units.usable()),
+        ));
     }
 }

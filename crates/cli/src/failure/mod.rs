@@ -1,6 +1,6 @@
 //! From the libraries' errors to codes, messages and remedies: the one place where that is decided.
 
-mod governor;
+mod pool;
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,7 @@ use sluicegate_nats::{
 };
 use sluicegate_streaming_client::{ErrorKind as StreamErrorKind, PublishError, StreamError};
 
-pub(crate) use self::governor::{context, governor};
+pub(crate) use self::pool::{capacity, governor};
 use crate::code::Code;
 use crate::error::CliError;
 

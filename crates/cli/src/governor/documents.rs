@@ -1,12 +1,12 @@
 //! Governors and leases as documents, rows and blocks. Keys and columns only ever grow.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use sluicegate_core::HeldLease;
 use sluicegate_governor::{GovernorSummary, GovernorView, Wire};
 
-use crate::output::{Block, Cell, Column, Kind, age, exact, millis, timestamp};
+use crate::output::{Block, Cell, Column, Kind, age, millis, timestamp};
 
 /// A line of `ls`.
 #[derive(Debug, Serialize)]
@@ -20,9 +20,10 @@ pub(crate) struct SummaryDocument {
     oldest_age_seconds: Option<f64>,
     waiters: Option<u64>,
     replicas: u8,
+    kind: Option<String>,
 }
 
-pub(crate) const SUMMARY: [Column; 9] = [
+pub(crate) const SUMMARY: [Column; 10] = [
     Column { key: "name", title: "Name", kind: Kind::Text },
     Column { key: "wire", title: "Wire", kind: Kind::Text },
     Column { key: "capacity", title: "Capacity", kind: Kind::Number },
@@ -32,6 +33,7 @@ pub(crate) const SUMMARY: [Column; 9] = [
     Column { key: "oldest_age_seconds", title: "Oldest", kind: Kind::Number },
     Column { key: "waiters", title: "Waiters", kind: Kind::Number },
     Column { key: "replicas", title: "Replicas", kind: Kind::Number },
+    Column { key: "kind", title: "Kind", kind: Kind::Text },
 ];
 
 impl SummaryDocument {
@@ -46,6 +48,7 @@ impl SummaryDocument {
             oldest_age_seconds: summary.oldest.map(|oldest| millis(oldest).as_secs_f64()),
             waiters: None,
             replicas: summary.replicas,
+            kind: summary.kind.map(|kind| kind.to_string()),
         }
     }
 }
@@ -55,12 +58,13 @@ pub(crate) fn summary_row(summary: &GovernorSummary) -> Vec<Cell> {
         Cell::text(&summary.name),
         Cell::text(summary.wire.to_string()),
         capacity(summary.limit, summary.active.is_some()),
-        number(summary.active),
-        number(free(summary.limit, summary.active)),
-        ttl(summary.ttl),
+        Cell::count(summary.active),
+        Cell::count(free(summary.limit, summary.active)),
+        Cell::ttl(summary.ttl),
         summary.oldest.map_or_else(Cell::unknown, |oldest| Cell::age(millis(oldest))),
         Cell::unknown(),
         Cell::number(summary.replicas),
+        summary.kind.map_or_else(Cell::unknown, |kind| Cell::text(kind.to_string())),
     ]
 }
 
@@ -70,6 +74,7 @@ pub(crate) struct ViewDocument {
     r#type: &'static str,
     name: String,
     wire: String,
+    kind: String,
     stream: String,
     subject: Option<String>,
     capacity: Option<u64>,
@@ -90,6 +95,7 @@ impl ViewDocument {
             r#type: "sluicegate.v1.governor_view",
             name: view.name.to_string(),
             wire: view.wire.to_string(),
+            kind: view.kind.to_string(),
             stream: view.stream.clone(),
             subject: view.subject.clone(),
             capacity: view.limit,
@@ -112,13 +118,14 @@ pub(crate) fn view_block(view: &GovernorView) -> Block {
     let block = Block::new()
         .row("name", "Name", Cell::text(view.name.as_str()))
         .row("wire", "Wire", Cell::text(view.wire.to_string()))
+        .row("kind", "Kind", Cell::text(view.kind.to_string()))
         .row("stream", "Stream", Cell::text(&view.stream))
         .row("subject", "Subject", optional(view.subject.clone()))
         .row("capacity", "Capacity", capacity(view.limit, true))
         .row("active", "Active", Cell::number(view.active))
-        .row("free", "Free", number(free(view.limit, Some(view.active))))
+        .row("free", "Free", Cell::count(free(view.limit, Some(view.active))))
         .row("waiters", "Waiters", Cell::unknown())
-        .row("ttl_seconds", "Time to live", ttl(view.ttl))
+        .row("ttl_seconds", "Time to live", Cell::ttl(view.ttl))
         .row("replicas", "Replicas", Cell::number(view.replicas))
         .row("seeded", "Seeded", Cell::text(view.seeded.to_string()))
         .row(
@@ -199,12 +206,4 @@ fn capacity(limit: Option<u64>, known: bool) -> Cell {
         None if known => Cell::unknown().said("unlimited"),
         None => Cell::unknown(),
     }
-}
-
-fn number(number: Option<u64>) -> Cell {
-    number.map_or_else(Cell::unknown, Cell::number)
-}
-
-pub(crate) fn ttl(ttl: Option<Duration>) -> Cell {
-    ttl.map_or_else(Cell::unknown, |ttl| Cell::age(ttl).said(exact(ttl)))
 }

@@ -5,33 +5,24 @@ mod documents;
 mod run;
 mod verbs;
 
-use std::time::Duration;
-
 use sluicegate_core::LeaseError;
-use sluicegate_governor::GovernorAdmin;
-use sluicegate_nats::{ConnectArgs, Connection};
-use tokio::runtime::Builder;
+use sluicegate_governor::{GovernorAdmin, GovernorKind};
+use sluicegate_nats::ConnectArgs;
 
 pub(crate) use self::args::GovernorArgs;
 use self::args::GovernorCommand;
-pub(crate) use self::documents::ttl;
 use crate::Failure;
 use crate::cli::OutputArgs;
-use crate::code::Code;
+use crate::cx::{self, Cx};
 use crate::error::CliError;
-use crate::output::{self, Format, note};
-use crate::{failure, session};
-
-/// How long what is under way to NATS is waited for at the end.
-const FLUSHING: Duration = Duration::from_secs(1);
+use crate::failure;
+use crate::removal::Removal;
 
 /// Runs the verb, and tells the exit code.
 pub(crate) fn run(args: &GovernorArgs, connect: &ConnectArgs, output: &OutputArgs) -> Result<u8, Failure> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CliError::new(Code::Internal, format!("no runtime: {error}")))?;
     let cx = Cx { group: "governor", connect, output };
     let done = |outcome: Result<(), Failure>| outcome.map(|()| 0);
-    let outcome = runtime.block_on(async {
+    cx::run(async {
         match &args.command {
             GovernorCommand::Add(args) => done(verbs::add(&cx, args).await),
             GovernorCommand::Edit(args) => done(verbs::edit(&cx, args).await),
@@ -41,52 +32,29 @@ pub(crate) fn run(args: &GovernorArgs, connect: &ConnectArgs, output: &OutputArg
             GovernorCommand::Hold(args) => run::hold(&cx, args).await,
             GovernorCommand::Wait(args) => done(verbs::wait(&cx, args).await),
             GovernorCommand::Evict(args) => done(verbs::evict(&cx, args).await),
-            GovernorCommand::Reset(args) => done(verbs::reset(&cx, args).await),
-            GovernorCommand::Rm(args) => done(verbs::rm(&cx, args).await),
+            GovernorCommand::Reset(args) => done(verbs::remove(&cx, Removal::Reset, args).await),
+            GovernorCommand::Rm(args) => done(verbs::remove(&cx, Removal::Rm, args).await),
             GovernorCommand::Api(args) => verbs::api(&cx, args).await,
         }
-    });
-    // A read of stdin that nobody waits for any more must not keep the process.
-    runtime.shutdown_background();
-    outcome
+    })
 }
 
-/// What every verb needs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cx<'a> {
-    /// Which group of verbs: a part of the connection's name.
-    pub(crate) group: &'static str,
-    pub(crate) connect: &'a ConnectArgs,
-    pub(crate) output: &'a OutputArgs,
+/// The governor of that name, on whichever wire.
+async fn bind(cx: &Cx<'_>, verb: &str, name: &str) -> Result<GovernorAdmin, CliError> {
+    let connection = cx.connection(verb).await?;
+    let governor =
+        GovernorAdmin::bind(&connection, name).await.map_err(|error| refused(verb, name, &error))?;
+    capacity(&governor).into_iter().for_each(|told| cx.note(&told));
+    Ok(governor)
 }
 
-impl Cx<'_> {
-    pub(crate) async fn connection(&self, verb: &str) -> Result<Connection, CliError> {
-        session::connect(self.connect, self.output, &format!("{}-{verb}", self.group)).await
-    }
-
-    /// The governor of that name, on whichever wire.
-    async fn bind(&self, verb: &str, name: &str) -> Result<GovernorAdmin, CliError> {
-        let connection = self.connection(verb).await?;
-        GovernorAdmin::bind(&connection, name).await.map_err(|error| refused(verb, name, &error))
-    }
-
-    /// Sees to it that what the governor's holders and waiters are told leaves this process before it ends.
-    pub(crate) async fn flush(&self, governor: &GovernorAdmin) {
-        // They find out by themselves, later.
-        let _ = governor.connection().drain(FLUSHING).await;
-    }
-
-    pub(crate) fn format(&self) -> Format {
-        self.output.format()
-    }
-
-    /// Says something beside the result.
-    pub(crate) fn note(&self, text: &str) {
-        if !self.output.quiet {
-            note(&output::escape(text));
-        }
-    }
+/// That a governor is a capacity, if it is one: what is done with its slots is done with a rate.
+fn capacity(governor: &GovernorAdmin) -> Option<String> {
+    let name = governor.name();
+    let told = || {
+        format!("{name} is a capacity: each slot is a part of a rate; see sluicegate capacity view {name}")
+    };
+    (governor.kind() == GovernorKind::Capacity).then(told)
 }
 
 /// What the library refuses to that verb.

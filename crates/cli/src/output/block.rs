@@ -1,5 +1,6 @@
 //! One thing and its properties: labels for people, `key<TAB>value` for programs.
 
+use super::Format;
 use super::grid::{Cell, Grid, tsv_row};
 
 #[derive(Debug, Default)]
@@ -30,6 +31,15 @@ impl Block {
         let lines =
             self.rows.iter().map(|(key, _, value)| tsv_row(&[(*key).to_owned(), value.raw().to_owned()]));
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// With the rows of a list below it, as people or as programs read it.
+    pub(crate) fn with(&self, one: &str, rows: &Grid<'_>, format: Format) -> String {
+        match format {
+            Format::Table if rows.is_empty() => self.table(),
+            Format::Table => format!("{}\n{}", self.table(), rows.table(super::width())),
+            _ => self.tsv_with(one, rows),
+        }
     }
 
     /// With the rows of a list, each behind the word for one of them.

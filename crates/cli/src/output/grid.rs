@@ -7,7 +7,7 @@ use comfy_table::{
 };
 use time::OffsetDateTime;
 
-use super::text::{age, escape, seconds, thousands, timestamp};
+use super::text::{age, escape, exact, seconds, thousands, timestamp};
 
 /// How a column is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,16 @@ impl Cell {
         Self::text(id.to_string())
     }
 
+    /// A number that may not be known.
+    pub(crate) fn count(number: Option<u64>) -> Self {
+        number.map_or_else(Self::unknown, Self::number)
+    }
+
+    /// A time that was said, and is shown as it can be said again.
+    pub(crate) fn ttl(ttl: Option<Duration>) -> Self {
+        ttl.map_or_else(Self::unknown, |ttl| Self::age(ttl).said(exact(ttl)))
+    }
+
     pub(crate) fn age(duration: Duration) -> Self {
         Self { human: age(duration), raw: seconds(duration) }
     }
@@ -92,6 +102,10 @@ pub(crate) struct Grid<'a> {
 impl<'a> Grid<'a> {
     pub(crate) fn new(columns: &'a [Column], rows: Vec<Vec<Cell>>) -> Self {
         Self { columns, rows }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     pub(crate) fn table(&self, width: Option<u16>) -> String {

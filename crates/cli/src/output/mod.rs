@@ -2,6 +2,7 @@
 
 mod block;
 mod grid;
+mod listing;
 mod live;
 mod text;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub(crate) use self::block::Block;
 pub(crate) use self::grid::{Cell, Column, Grid, Kind};
+pub(crate) use self::listing::{list, names};
 pub(crate) use self::live::status_line;
 pub(crate) use self::text::{age, clock, escape, exact, millis, record_seconds, thousands, timestamp};
 
@@ -84,6 +86,12 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn json(document: &impl Serialize) -> Result<String, CliError> {
     serde_json::to_string(document)
         .map_err(|error| CliError::new(Code::Internal, "the result is no JSON").caused_by(&error))
+}
+
+/// The documents as JSON, one a line.
+pub(crate) fn ndjson(documents: impl IntoIterator<Item = impl Serialize>) -> Result<String, CliError> {
+    let lines: Result<Vec<_>, _> = documents.into_iter().map(|document| json(&document)).collect();
+    Ok(lines?.join("\n"))
 }
 
 /// A table with a header; columns from `numbers` on stand to the right.

@@ -1,8 +1,10 @@
 //! The rate that is shared with other processes.
 
+use std::sync::Arc;
+
 use sluicegate_batcher::SharedCapacity;
 use sluicegate_core::{Holder, LeaseError, LeaseErrorKind};
-use sluicegate_governor::CapacityAdmin;
+use sluicegate_governor::CapacityPool;
 use sluicegate_nats::{ConnectArgs, Connection};
 
 use crate::capacity;
@@ -18,13 +20,14 @@ pub(super) async fn bind(
 ) -> Result<(SharedCapacity, Connection), CliError> {
     let failed = |error: LeaseError| capacity::refused("pipe", name, &error);
     let connection = session::connect(connect, output, "pipe-capacity").await?;
-    let capacity = CapacityAdmin::bind(&connection, name).await.map_err(failed)?;
+    let CapacityPool { pool, factor, fresh, .. } =
+        CapacityPool::bind(&connection, name).await.map_err(failed)?;
     let holder = format!("pipe@{} {}", session::host(), std::process::id());
     let holder = Holder::try_new(&holder)
         .map_err(|error| failed(LeaseError::new(LeaseErrorKind::Invalid, error.to_string())));
-    let shared = SharedCapacity::builder(capacity.pool().map_err(failed)?, holder?)
-        .factor(capacity.units().factor())
-        .fresh(capacity.is_fresh())
+    let shared = SharedCapacity::builder(Arc::new(pool), holder?)
+        .factor(factor)
+        .fresh(fresh)
         .build()
         .await
         .map_err(failed)?;

@@ -10,5 +10,7 @@ mod memory;
 mod pipe;
 #[cfg(feature = "demo")]
 mod server;
+mod terminal;
 mod tool;
 mod usage;
+mod users;

@@ -1,11 +1,16 @@
 //! Running the binary.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use sluicegate_testkit::server::NatsServer;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// Longer than anything here may take.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -109,4 +114,14 @@ pub(crate) async fn signal(child: &Child, name: &str) {
 pub(crate) async fn kill(pid: u32, name: &str) {
     let pid = pid.to_string();
     assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
+}
+
+/// What the command writes on its stdout, line by line.
+pub(crate) fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+    BufReader::new(child.stdout.take().unwrap()).lines()
+}
+
+pub(crate) async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
+    let line = timeout(LONG, lines.next_line()).await.expect("a line in time").unwrap();
+    line.expect("a line")
 }

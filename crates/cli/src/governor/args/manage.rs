@@ -112,10 +112,10 @@ pub(crate) struct EditArgs {
     pub(crate) max_wait: Option<HumanDuration>,
 }
 
-/// Which governors there are, whatever their wire and subject, and how full they are [impact:ro]
+/// Which governors there are, capacities included, whatever their wire, and how full they are [impact:ro]
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Columns: name wire capacity active free ttl_seconds oldest_age_seconds waiters replicas
+    after_help = "Columns: name wire capacity active free ttl_seconds oldest_age_seconds waiters replicas kind
 
 Examples:
   sluicegate governor ls

@@ -8,8 +8,8 @@ use super::voice::Voice;
 use super::{listen, take};
 use crate::Failure;
 use crate::code::Code;
+use crate::cx::Cx;
 use crate::error::CliError;
-use crate::governor::Cx;
 use crate::governor::args::{HoldArgs, OnLost, Unreachable};
 use crate::output::{self, Cell, Column, Format, Grid, Kind};
 

@@ -13,10 +13,11 @@ use super::slot::{Pool, Slot};
 use super::status::Status;
 use super::voice::Voice;
 use crate::code::Code;
+use crate::cx::Cx;
 use crate::error::CliError;
 use crate::failure;
 use crate::governor::args::{SlotArgs, Unreachable};
-use crate::governor::{Cx, refused};
+use crate::governor::{capacity, refused};
 use crate::output::exact;
 use crate::session;
 
@@ -67,7 +68,10 @@ pub(super) async fn find(cx: &Cx<'_>, wish: &Wish<'_>, voice: &Voice) -> Result<
     loop {
         let failed = match session::try_connect(&settings).await {
             Ok(connection) => match open(&connection, wish).await {
-                Ok((admin, pool)) => return Ok(Found { connection, admin, pool }),
+                Ok((admin, pool)) => {
+                    admin.as_ref().and_then(capacity).into_iter().for_each(|told| voice.remark(&told));
+                    return Ok(Found { connection, admin, pool });
+                }
                 Err(error) if error.is_transient() => wish.refused(&error),
                 Err(error) => return Err(denied(wish, &error)),
             },

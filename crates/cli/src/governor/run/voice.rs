@@ -70,6 +70,16 @@ impl Voice {
         }
     }
 
+    /// Something that whoever chose that governor should know.
+    pub(super) fn remark(&self, text: &str) {
+        if self.records() {
+            let governor = &self.governor;
+            warn!(target: TARGET, governor, "{}", escape(text));
+        } else {
+            self.say(|| escape(text));
+        }
+    }
+
     /// All slots are taken, as far as that is known.
     pub(super) fn waiting(&self, at_most: Duration) {
         let governor = &self.governor;

@@ -1,15 +1,14 @@
-use std::io::{self, IsTerminal};
-
 use serde::Serialize;
-use sluicegate_core::{LeaseError, LeaseErrorKind};
-use sluicegate_governor::{Force, GovernorAdmin, GovernorConfig, Wire};
+use sluicegate_core::LeaseError;
+use sluicegate_governor::{Force, GovernorAdmin, GovernorConfig, GovernorKind, Wire};
 use sluicegate_nats::Connection;
 
 use crate::Failure;
-use crate::confirm::confirm;
+use crate::cx::Cx;
+use crate::error::CliError;
 use crate::governor::args::{AddArgs, WireArg};
-use crate::governor::documents::ttl;
-use crate::governor::{Cx, refused};
+use crate::governor::refused;
+use crate::make::{Make, found, make, not_of_another_kind};
 use crate::output::{self, Block, Cell, Format};
 
 /// `sluicegate.v1.governor_add`
@@ -29,12 +28,14 @@ struct Document {
 pub(crate) async fn add(cx: &Cx<'_>, args: &AddArgs) -> Result<(), Failure> {
     let failed = |error: LeaseError| refused("add", &args.name, &error);
     let config = config(args).map_err(failed)?;
-    let connection = cx.connection("add").await?;
-    let (governor, changed) = match () {
-        () if cx.output.force => make_it_so(&connection, &config).await.map_err(failed)?,
-        () if args.ensure => GovernorAdmin::ensure(&connection, &config).await.map_err(failed)?,
-        () => make(&connection, &config, args).await?,
-    };
+    let connection = &cx.connection("add").await?;
+    let wanted = Wanted { connection, config };
+    // Governors of the other wire have no kinds.
+    if wanted.config.wire == Wire::Native {
+        let refused = |error: &_| wanted.refused(error);
+        not_of_another_kind(connection, &args.name, GovernorKind::Governor, refused).await?;
+    }
+    let (governor, changed) = make(cx, &wanted, args.ensure).await?;
     let view = governor.view().await.map_err(failed)?;
     cx.flush(&governor).await;
     let document = Document {
@@ -55,7 +56,7 @@ pub(crate) async fn add(cx: &Cx<'_>, args: &AddArgs) -> Result<(), Failure> {
             .row("stream", "Stream", Cell::text(&document.stream))
             .row("subject", "Subject", document.subject.as_ref().map_or_else(Cell::unknown, Cell::text))
             .row("capacity", "Capacity", document.capacity.map_or_else(Cell::unknown, Cell::number))
-            .row("ttl_seconds", "Time to live", ttl(view.ttl))
+            .row("ttl_seconds", "Time to live", Cell::ttl(view.ttl))
             .row("replicas", "Replicas", Cell::number(document.replicas))
             .row("changed", "Changed", Cell::text(changed.to_string()))
     };
@@ -86,52 +87,43 @@ fn config(args: &AddArgs) -> Result<GovernorConfig, LeaseError> {
     Ok(config)
 }
 
-/// Makes it, or finds it so; one that differs is changed if somebody says so at the terminal.
-async fn make(
-    connection: &Connection,
-    config: &GovernorConfig,
-    args: &AddArgs,
-) -> Result<(GovernorAdmin, bool), Failure> {
-    let failed = |error: LeaseError| refused("add", &args.name, &error);
-    let existed = match GovernorAdmin::bind_on(connection, &args.name, config.wire).await {
-        Ok(_) => true,
-        Err(error) if error.kind() == LeaseErrorKind::NotFound => false,
-        Err(error) => return Err(failed(error).into()),
-    };
-    match GovernorAdmin::create(connection, config).await {
-        Ok(governor) => Ok((governor, !existed)),
-        Err(error) if error.kind() == LeaseErrorKind::Conflict && existed && is_asked() => {
-            confirm(&format!("{}: change it", failed(error)), false)?;
-            Ok(make_it_so(connection, config).await.map_err(failed)?)
-        }
-        Err(error) => Err(failed(error).into()),
-    }
+struct Wanted<'a> {
+    connection: &'a Connection,
+    config: GovernorConfig,
 }
 
-/// Makes it, or changes it, also in what takes something away from workers.
-async fn make_it_so(
-    connection: &Connection,
-    config: &GovernorConfig,
-) -> Result<(GovernorAdmin, bool), LeaseError> {
-    let mut forced = false;
-    match GovernorAdmin::bind_on(connection, config.name.as_str(), config.wire).await {
-        Ok(governor) => {
+impl Make for Wanted<'_> {
+    type Made = GovernorAdmin;
+
+    async fn find(&self) -> Result<Option<GovernorAdmin>, LeaseError> {
+        let GovernorConfig { name, wire, .. } = &self.config;
+        found(GovernorAdmin::bind_on(self.connection, name.as_str(), *wire).await)
+    }
+
+    async fn create(&self) -> Result<GovernorAdmin, LeaseError> {
+        GovernorAdmin::create(self.connection, &self.config).await
+    }
+
+    async fn ensure(&self) -> Result<(GovernorAdmin, bool), LeaseError> {
+        GovernorAdmin::ensure(self.connection, &self.config).await
+    }
+
+    async fn force(&self) -> Result<(GovernorAdmin, bool), LeaseError> {
+        let mut forced = false;
+        if let Some(governor) = self.find().await? {
             let before = governor.summary().await?;
-            if let Some(subject) = &config.subject {
+            if let Some(subject) = &self.config.subject {
                 governor.set_subject(subject, Force::Yes).await?;
             }
-            governor.set_ttl(config.ttl, Force::Yes).await?;
+            governor.set_ttl(self.config.ttl, Force::Yes).await?;
             let after = governor.summary().await?;
             forced = (before.subject, before.ttl) != (after.subject, after.ttl);
         }
-        Err(error) if error.kind() == LeaseErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        let (governor, changed) = self.ensure().await?;
+        Ok((governor, changed || forced))
     }
-    let (governor, changed) = GovernorAdmin::ensure(connection, config).await?;
-    Ok((governor, changed || forced))
-}
 
-/// Whether there is somebody to ask: elsewhere it is an error of its own.
-fn is_asked() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
+    fn refused(&self, error: &LeaseError) -> CliError {
+        refused("add", self.config.name.as_str(), error)
+    }
 }

@@ -9,7 +9,7 @@ use sluicegate_governor::{Filter, Force, GovernorAdmin, GovernorConfig, Wire};
 use sluicegate_nats::Connection;
 
 use crate::Failure;
-use crate::governor::Cx;
+use crate::cx::Cx;
 use crate::governor::args::ApiArgs;
 use crate::output;
 

@@ -1,17 +1,19 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sluicegate_core::{LeaseError, LeaseErrorKind};
+use sluicegate_core::LeaseError;
 use sluicegate_governor::{Force, GovernorAdmin, GovernorView};
 use tokio::time::{Instant, sleep};
 
 use crate::Failure;
+use crate::change::{self, Change};
 use crate::code::Code;
-use crate::confirm::confirm;
+use crate::confirm::consent;
+use crate::cx::Cx;
 use crate::error::CliError;
 use crate::governor::args::EditArgs;
-use crate::governor::{Cx, refused};
-use crate::output::{self, Block, Cell, Column, Format, Grid, Kind, exact};
+use crate::governor::{bind, refused};
+use crate::output::{Block, Cell, exact};
 
 /// How often `--drain` looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -27,20 +29,6 @@ struct Document<'a> {
     capacity: Option<u64>,
 }
 
-/// One field that is another now.
-#[derive(Debug, Serialize)]
-struct Change {
-    field: &'static str,
-    have: String,
-    want: String,
-}
-
-const CHANGE: [Column; 3] = [
-    Column { key: "field", title: "Field", kind: Kind::Text },
-    Column { key: "have", title: "Have", kind: Kind::Text },
-    Column { key: "want", title: "Want", kind: Kind::Text },
-];
-
 pub(crate) async fn edit(cx: &Cx<'_>, args: &EditArgs) -> Result<(), Failure> {
     let failed = |error: LeaseError| refused("edit", &args.name, &error);
     let named =
@@ -49,7 +37,7 @@ pub(crate) async fn edit(cx: &Cx<'_>, args: &EditArgs) -> Result<(), Failure> {
         let message = "nothing to change: name --capacity, --ttl, --replicas or --subject";
         return Err(CliError::new(Code::Usage, message).help("sluicegate governor edit --help").into());
     }
-    let governor = cx.bind("edit", &args.name).await?;
+    let governor = bind(cx, "edit", &args.name).await?;
     let before = governor.view().await.map_err(failed)?;
     apply(cx, args, &governor).await?;
     let mut after = governor.view().await.map_err(failed)?;
@@ -68,10 +56,7 @@ pub(crate) async fn edit(cx: &Cx<'_>, args: &EditArgs) -> Result<(), Failure> {
 /// What needs force is first tried without: the library says what it would do, and then somebody is asked.
 async fn apply(cx: &Cx<'_>, args: &EditArgs, governor: &GovernorAdmin) -> Result<(), Failure> {
     let failed = |error: LeaseError| refused("edit", &args.name, &error);
-    let consent = |error: LeaseError| match error.kind() {
-        LeaseErrorKind::Conflict if !cx.output.force => confirm(&failed(error).to_string(), false),
-        _ => Err(failed(error)),
-    };
+    let consent = |error: LeaseError| consent(cx, error.kind(), failed(error));
     let force = if cx.output.force { Force::Yes } else { Force::No };
     if let Some(subject) = &args.subject
         && let Err(error) = governor.set_subject(subject, force).await
@@ -99,14 +84,15 @@ fn changes(before: &GovernorView, after: &GovernorView) -> Vec<Change> {
     let ttl = |view: &GovernorView| view.ttl.map_or("never".to_owned(), exact);
     let subject = |view: &GovernorView| view.subject.clone().unwrap_or_default();
     let replicas = |view: &GovernorView| view.replicas.to_string();
-    let fields: [(&'static str, String, String); 4] = [
+    let total = |view: &GovernorView| view.units.map(|units| units.total().to_string()).unwrap_or_default();
+    change::changes([
         ("capacity", limit(before), limit(after)),
         ("ttl", ttl(before), ttl(after)),
         ("replicas", replicas(before), replicas(after)),
         ("subject", subject(before), subject(after)),
-    ];
-    let changed = fields.into_iter().filter(|(_, have, want)| have != want);
-    changed.map(|(field, have, want)| Change { field, have, want }).collect()
+        // That of a capacity follows the number of its slots.
+        ("total", total(before), total(after)),
+    ])
 }
 
 /// Waits until no more are held than the capacity; nobody is evicted for that.
@@ -133,33 +119,17 @@ async fn drain(
 }
 
 fn show(cx: &Cx<'_>, args: &EditArgs, changes: &[Change], after: &GovernorView) -> Result<(), Failure> {
-    let block = || {
-        Block::new()
-            .row("name", "Name", Cell::text(&args.name))
-            .row("changed", "Changed", Cell::text((!changes.is_empty()).to_string()))
-            .row("active", "Active", Cell::number(after.active))
+    let document = Document {
+        r#type: "sluicegate.v1.governor_edit",
+        name: &args.name,
+        changed: !changes.is_empty(),
+        changes,
+        active: after.active,
+        capacity: after.limit,
     };
-    let rows = || {
-        let cells = |change: &Change| {
-            vec![Cell::text(change.field), Cell::text(&change.have), Cell::text(&change.want)]
-        };
-        changes.iter().map(cells).collect()
-    };
-    let text = match cx.format() {
-        Format::Json | Format::Ndjson => output::json(&Document {
-            r#type: "sluicegate.v1.governor_edit",
-            name: &args.name,
-            changed: !changes.is_empty(),
-            changes,
-            active: after.active,
-            capacity: after.limit,
-        })?,
-        Format::Tsv => block().tsv_with("change", &Grid::new(&CHANGE, rows())),
-        Format::Table => {
-            let changes =
-                changes.iter().map(|Change { field, have, want }| format!("\n  {field} {have} → {want}"));
-            format!("{}{}", block().table(), changes.collect::<String>())
-        }
-    };
-    Ok(output::print(&text)?)
+    let block = Block::new()
+        .row("name", "Name", Cell::text(&args.name))
+        .row("changed", "Changed", Cell::text(document.changed.to_string()))
+        .row("active", "Active", Cell::number(after.active));
+    change::show(cx, &document, &block, changes)
 }

@@ -4,10 +4,11 @@ use sluicegate_core::{HeldLease, LeaseId};
 use crate::Failure;
 use crate::code::Code;
 use crate::confirm::confirm;
+use crate::cx::Cx;
 use crate::error::CliError;
 use crate::governor::args::EvictArgs;
 use crate::governor::documents::{LEASE, LeaseDocument, lease_row};
-use crate::governor::{Cx, refused};
+use crate::governor::{bind, refused};
 use crate::output::{self, Format, Grid, age};
 
 /// `sluicegate.v1.governor_evict`
@@ -20,7 +21,7 @@ struct Document {
 }
 
 pub(crate) async fn evict(cx: &Cx<'_>, args: &EvictArgs) -> Result<(), Failure> {
-    let governor = cx.bind("evict", &args.name).await?;
+    let governor = bind(cx, "evict", &args.name).await?;
     let view = governor.view().await.map_err(|error| refused("evict", &args.name, &error))?;
     let wanted: Vec<LeaseId> = match &args.holder {
         Some(glob) => {

@@ -15,6 +15,6 @@ pub(super) use self::api::api;
 pub(super) use self::edit::edit;
 pub(super) use self::evict::evict;
 pub(super) use self::ls::ls;
-pub(super) use self::remove::{reset, rm};
+pub(super) use self::remove::remove;
 pub(super) use self::view::view;
 pub(super) use self::wait::wait;

@@ -1,19 +1,16 @@
-use std::time::Duration;
-
 use sluicegate_governor::GovernorView;
 
 use crate::Failure;
+use crate::cx::Cx;
 use crate::governor::args::ViewArgs;
 use crate::governor::documents::{LEASE, ViewDocument, lease_row, view_block};
 use crate::governor::verbs::watch;
-use crate::governor::{Cx, refused};
+use crate::governor::{bind, refused};
 use crate::output::{self, Format, Grid};
-
-/// How often `--watch` looks.
-const LOOK: Duration = Duration::from_millis(500);
+use crate::watch::LOOK;
 
 pub(crate) async fn view(cx: &Cx<'_>, args: &ViewArgs) -> Result<(), Failure> {
-    let governor = cx.bind("view", &args.name).await?;
+    let governor = bind(cx, "view", &args.name).await?;
     if !args.watch {
         let view = governor.view().await.map_err(|error| refused("view", &args.name, &error))?;
         return Ok(output::print(&render(cx, &view)?)?);
@@ -27,13 +24,11 @@ pub(crate) async fn view(cx: &Cx<'_>, args: &ViewArgs) -> Result<(), Failure> {
 }
 
 fn render(cx: &Cx<'_>, view: &GovernorView) -> Result<String, Failure> {
-    let rows = || view.holders.iter().map(|lease| lease_row(lease, view)).collect();
     Ok(match cx.format() {
         Format::Json | Format::Ndjson => output::json(&ViewDocument::of(view))?,
-        Format::Table if view.holders.is_empty() => view_block(view).table(),
-        Format::Table => {
-            format!("{}\n{}", view_block(view).table(), Grid::new(&LEASE, rows()).table(output::width()))
+        format => {
+            let rows = view.holders.iter().map(|lease| lease_row(lease, view)).collect();
+            view_block(view).with("lease", &Grid::new(&LEASE, rows), format)
         }
-        Format::Tsv => view_block(view).tsv_with("lease", &Grid::new(&LEASE, rows())),
     })
 }

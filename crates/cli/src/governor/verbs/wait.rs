@@ -5,10 +5,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::Failure;
 use crate::code::Code;
+use crate::cx::Cx;
 use crate::error::CliError;
 use crate::governor::args::WaitArgs;
 use crate::governor::documents::free;
-use crate::governor::{Cx, refused};
+use crate::governor::{bind, refused};
 use crate::output::{self, Block, Cell, Format};
 
 /// How often it looks. Hints are left to those who want a slot: one that is heard here is heard by nobody else.
@@ -25,7 +26,7 @@ struct Document<'a> {
 
 pub(crate) async fn wait(cx: &Cx<'_>, args: &WaitArgs) -> Result<(), Failure> {
     let begun = Instant::now();
-    let governor = cx.bind("wait", &args.name).await?;
+    let governor = bind(cx, "wait", &args.name).await?;
     let count = u64::from(args.count.get());
     loop {
         let summary = match governor.summary().await {

@@ -1,13 +1,13 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
-use sluicegate_core::HeldLease;
-use sluicegate_governor::{Change, GovernorWatch};
-use time::OffsetDateTime;
+use sluicegate_governor::{Change, GovernorView, GovernorWatch};
 
 use crate::Failure;
-use crate::governor::{Cx, refused};
-use crate::output::{self, Cell, Column, Format, Grid, Kind, age, millis, timestamp};
+use crate::cx::Cx;
+use crate::governor::refused;
+use crate::output::{self, Cell, Column, Format, Grid, Kind, age, millis};
+use crate::watch;
 
 /// `sluicegate.v1.governor_event`
 #[derive(Debug, Serialize)]
@@ -33,31 +33,16 @@ const EVENT: [Column; 7] = [
 ];
 
 /// Tells what changes until it is interrupted.
-pub(super) async fn watch(cx: &Cx<'_>, mut watch: GovernorWatch) -> Result<(), Failure> {
-    loop {
-        let changes = match watch.changes().await {
-            Ok(changes) => changes,
-            // What passes is waited for: whoever watches wants to see the end of it.
-            Err(error) if error.is_transient() => continue,
-            Err(error) => return Err(refused("view", watch.view().name.as_str(), &error).into()),
-        };
-        let view = watch.view();
-        let now = view.now.map_or_else(OffsetDateTime::now_utc, |now: SystemTime| now.into());
-        for change in changes {
-            let event = event(&change, timestamp(now), view.name.to_string(), view.limit);
-            output::print(&render(cx.format(), &event)?)?;
-        }
-    }
+pub(super) async fn watch(cx: &Cx<'_>, watch: GovernorWatch) -> Result<(), Failure> {
+    let refused = |view: &GovernorView, error: &_| refused("view", view.name.as_str(), error);
+    watch::follow(watch, refused, |change, time, view| {
+        render(cx.format(), &event(change, time, view.name.to_string(), view.limit))
+    })
+    .await
 }
 
 fn event(change: &Change, time: String, governor: String, capacity: Option<u64>) -> Event {
-    let (event, lease): (_, Option<&HeldLease>) = match change {
-        Change::Acquired(lease) => ("acquired", Some(lease)),
-        Change::Released(lease) => ("released", Some(lease)),
-        Change::Expired(lease) => ("expired", Some(lease)),
-        Change::Evicted(lease) => ("evicted", Some(lease)),
-        _ => ("resized", None),
-    };
+    let (event, lease) = watch::what(change);
     Event {
         r#type: "sluicegate.v1.governor_event",
         time,

@@ -8,7 +8,7 @@ mod rights;
 mod run;
 mod show;
 mod signals;
-pub(crate) mod terminal;
+mod terminal;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -17,14 +17,11 @@ use sluicegate_core::{Holder, Lease, LeasePool, Request};
 use sluicegate_governor::{CampaignPool, GovernorAdmin, GovernorConfig};
 use sluicegate_nats::{Connection, Settings, connect};
 use sluicegate_testkit::server::NatsServer;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use crate::tool::tool_on;
-
-/// Longer than anything here may take.
-const LONG: Duration = Duration::from_secs(60);
+use crate::tool::{LONG, line, lines, tool_on};
 
 /// One governor on a server, as the tests look at it.
 struct Site<'a> {
@@ -74,16 +71,6 @@ impl<'a> Site<'a> {
     fn script(&self, flags: &[&str], script: &str) -> Child {
         self.run(flags, &["sh", "-c", script])
     }
-}
-
-/// What the command writes on its stdout, line by line.
-fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
-    BufReader::new(child.stdout.take().unwrap()).lines()
-}
-
-async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
-    let line = timeout(LONG, lines.next_line()).await.expect("a line in time").unwrap();
-    line.expect("a line")
 }
 
 /// Process ids that the command writes on one line.

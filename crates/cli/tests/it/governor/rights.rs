@@ -2,24 +2,11 @@
 
 use sluicegate_testkit::server::NatsServer;
 
-use crate::tool::{Ended, ended, tool, tool_on};
-
-/// One user for all that a verb needs less one, one who may only look, and choria's worker, who may not even that.
-const USERS: &str = r#"authorization { users = [
-    { user: "all", password: "p" },
-    { user: "ro", password: "p", permissions: {
-        publish: { allow: ["$JS.API.INFO", "$JS.API.STREAM.INFO.>", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST",
-            "$JS.API.STREAM.MSG.GET.>", "$JS.API.DIRECT.GET.>"] }, subscribe: { allow: ["_INBOX.>"] } } },
-    { user: "worker", password: "p", permissions: {
-        publish: { allow: ["mco.governor.*", "$JS.API.STREAM.MSG.DELETE.GOVERNOR_w"] },
-        subscribe: { allow: ["_INBOX.>"] } } },
-    { user: "nothing", password: "p", permissions: { publish: { deny: [">"] }, subscribe: { allow: ["_INBOX.>"] } } },
-] }"#;
+use crate::tool::Ended;
+use crate::users::{self, USERS};
 
 async fn as_user(server: &NatsServer, user: &str, args: &[&str]) -> Ended {
-    let mut command = tool_on(server, &[&["governor"], args].concat());
-    command.env("NATS_USER", user).env("NATS_PASSWORD", "p");
-    ended(command.spawn().unwrap()).await
+    users::as_user(server, user, &[&["governor"], args].concat()).await
 }
 
 async fn site() -> NatsServer {
@@ -125,23 +112,11 @@ async fn without_a_server_every_verb_says_so() {
         &["run", "x", "--no-wait", "true"],
         &["hold", "x", "--no-wait"],
     ];
-    for verb in verbs {
-        let head = ["governor", "--json", "--server", "nats://127.0.0.1:1"];
-        let told = ended(tool(&[&head[..], verb].concat()).spawn().unwrap()).await;
-        assert_eq!((told.code, told.stdout.as_str()), (Some(74), ""), "{verb:?}: {told:#?}");
-        assert_eq!(told.error()["code"], "unreachable");
-    }
+    users::without_a_server("governor", &verbs).await;
 }
 
 #[tokio::test]
 async fn no_output_has_a_secret() {
-    let users = r#"authorization { users = [{ user: "u", password: "canary-8e21" }] }"#;
-    let server = NatsServer::builder().config(users).start().await.unwrap();
-    let url = server.url().replace("nats://", "nats://u:canary-8e21@");
-    let by_flags: &[&str] = &["--user", "u", "--password", "canary-8e21"];
-    let by_environment: &[(&str, &str)] = &[("NATS_USER", "u"), ("NATS_PASSWORD", "canary-8e21")];
-    let by_url: &[(&str, &str)] = &[("NATS_URL", &url)];
-    let ways = [(by_flags, &[][..]), (&[], by_environment), (&[], by_url)];
     let verbs: [&[&str]; 10] = [
         &["add", "x", "2", "1h"],
         &["edit", "x", "--capacity", "3"],
@@ -154,16 +129,5 @@ async fn no_output_has_a_secret() {
         &["reset", "x", "-f"],
         &["rm", "x", "-f"],
     ];
-    for (flags, environment) in ways {
-        for verb in verbs {
-            let head = ["governor", "-vv", "--trace", "--json"];
-            let mut command = tool_on(&server, &[&head[..], flags, verb].concat());
-            let told = ended(command.envs(environment.iter().copied()).spawn().unwrap()).await;
-            let expected = if verb[0] == "evict" { 1 } else { 0 };
-            assert_eq!(told.code, Some(expected), "{verb:?}: {told:#?}");
-            let all = format!("{}{}", told.stdout, told.stderr);
-            assert!(!all.contains("canary-8e21"), "{verb:?}: {told:#?}");
-            assert!(told.stderr.contains("$JS.API.STREAM."), "the trace is on: {verb:?}: {told:#?}");
-        }
-    }
+    users::no_secrets("governor", &verbs).await;
 }

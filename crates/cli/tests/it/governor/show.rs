@@ -34,13 +34,14 @@ async fn every_governor_is_listed_in_every_format() {
 
     let tsv = governor(&server, &["ls"]).await.stdout;
     let rows: Vec<Vec<&str>> = tsv.lines().map(|line| line.split('\t').collect()).collect();
-    assert_eq!(rows[0], ["batch", "campaign", "2", "0", "2", "90", "", "", "1"]);
-    assert_eq!(rows[1], ["leader", "native", "1", "0", "1", "10", "", "", "1"]);
-    assert_eq!((rows[2][0], &rows[2][2..6], rows[2].len()), ("nightly", &["10", "1", "9", "3600"][..], 9));
+    assert_eq!(rows[0], ["batch", "campaign", "2", "0", "2", "90", "", "", "1", "governor"]);
+    assert_eq!(rows[1], ["leader", "native", "1", "0", "1", "10", "", "", "1", "governor"]);
+    assert_eq!((rows[2][0], &rows[2][2..6], rows[2].len()), ("nightly", &["10", "1", "9", "3600"][..], 10));
     assert!(rows[2][6].parse::<f64>().unwrap() < 60.0, "the age of the oldest lease");
     assert_eq!((rows[3][0], rows.len()), ("odd", 4));
     let header = governor(&server, &["ls", "--header"]).await.stdout;
-    let names = "name\twire\tcapacity\tactive\tfree\tttl_seconds\toldest_age_seconds\twaiters\treplicas";
+    let names =
+        "name\twire\tcapacity\tactive\tfree\tttl_seconds\toldest_age_seconds\twaiters\treplicas\tkind";
     assert_eq!(header.lines().next(), Some(names));
 
     assert_eq!(governor(&server, &["ls", "-n"]).await.stdout, "batch\nleader\nnightly\nodd\n");
@@ -49,7 +50,7 @@ async fn every_governor_is_listed_in_every_format() {
     let document = governor(&server, &["ls", "--json"]).await.document();
     let keys: Vec<_> = document["governors"][2].as_object().unwrap().keys().cloned().collect();
     assert_eq!(document["governors"][2]["free"], 9);
-    assert_eq!(keys.len(), 9, "{keys:?}");
+    assert_eq!(keys.len(), 10, "{keys:?}");
     assert_eq!(
         (&document["governors"][0]["waiters"], &document["governors"][0]["oldest_age_seconds"]),
         (&Value::Null, &Value::Null)
@@ -63,11 +64,11 @@ async fn every_governor_is_listed_in_every_format() {
 
     let table = governor(&server, &["ls", "--format", "table", "--collective", "mco"]).await.stdout;
     let expected = "\
-╭───────┬──────────┬──────────┬────────┬──────┬───────┬────────┬─────────┬──────────╮
-│ Name  │ Wire     │ Capacity │ Active │ Free │   TTL │ Oldest │ Waiters │ Replicas │
-├───────┼──────────┼──────────┼────────┼──────┼───────┼────────┼─────────┼──────────┤
-│ batch │ campaign │        2 │      0 │    2 │ 1m30s │      - │       - │        1 │
-╰───────┴──────────┴──────────┴────────┴──────┴───────┴────────┴─────────┴──────────╯
+╭───────┬──────────┬──────────┬────────┬──────┬───────┬────────┬─────────┬──────────┬──────────╮
+│ Name  │ Wire     │ Capacity │ Active │ Free │   TTL │ Oldest │ Waiters │ Replicas │ Kind     │
+├───────┼──────────┼──────────┼────────┼──────┼───────┼────────┼─────────┼──────────┼──────────┤
+│ batch │ campaign │        2 │      0 │    2 │ 1m30s │      - │       - │        1 │ governor │
+╰───────┴──────────┴──────────┴────────┴──────┴───────┴────────┴─────────┴──────────┴──────────╯
 ";
     assert_eq!(table, expected);
 }
@@ -85,6 +86,7 @@ async fn a_governor_is_shown_with_its_leases() {
         "type",
         "name",
         "wire",
+        "kind",
         "stream",
         "subject",
         "capacity",

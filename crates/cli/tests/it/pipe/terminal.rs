@@ -2,7 +2,7 @@
 
 use sluicegate_testkit::server::NatsServer;
 
-use crate::governor::terminal::Terminal;
+use crate::terminal::Terminal;
 
 #[tokio::test]
 async fn how_it_goes_is_shown_where_it_tears_nothing() {
