@@ -292,8 +292,10 @@ async fn who_is_asked_twice_while_the_server_is_away_keeps_everything() {
     crate::tool::signal(&child, "TERM").await;
     let told = timeout(LONG, ended(child)).await.expect("it ends");
     let said = rest.await.unwrap();
-    assert_eq!(told.code, Some(1), "{said}");
-    // Whatever of them was read before the first signal.
+    // Whatever of them was read before the first signal, perhaps nothing.
     let left = std::fs::read_to_string(folder.path().join("left")).unwrap_or_default();
     assert!(numbers(20).starts_with(&left), "{left}");
+    let only_the_first = said.contains("\"items\":1,");
+    assert_eq!(told.code, Some(i32::from(!only_the_first)), "{said}");
+    assert!(!only_the_first || left.is_empty(), "{left}");
 }
